@@ -1,0 +1,176 @@
+"""Orders: what was bought, frozen at placement; its lines; the mails it owes."""
+
+import datetime
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+from django.urls import reverse
+
+from shop.ids import new_id, new_pay_key, new_reference
+from shop.models import Cart, Product
+from shop.money import CURRENCY_CHOICES, money_text
+
+
+class Order(models.Model):
+    """What a shopper ordered. Lines, prices and total never change after placement.
+
+    `pay_key` is the idempotency key of the next press of Pay, the same in every tab; it rotates after a definite
+    decline, release or cancel (RULES R45). While `closing_since` is set somebody is giving the order's payment up:
+    nobody confirms any more (DESIGN section 5, closing).
+    """
+
+    class Status(models.TextChoices):
+        PENDING = "pending"
+        PAID = "paid"
+        FULFILLED = "fulfilled"
+        CANCELED = "canceled"
+        EXPIRED = "expired"
+        REFUNDED = "refunded"
+
+    id = models.CharField(primary_key=True, max_length=32, default=new_id, editable=False)
+    number = models.CharField(max_length=12, unique=True, default=new_reference, editable=False)
+    status = models.CharField(max_length=10, choices=Status, default=Status.PENDING)
+
+    # Who placed it. `principal` is "user:1" or "guest:abc" as it was at placement; `user` follows a guest's log-in.
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="orders"
+    )
+    guest_id = models.CharField(max_length=32, blank=True)
+    principal = models.CharField(max_length=64)
+    idempotency_key = models.CharField(max_length=255)
+    fingerprint = models.CharField(max_length=64)
+
+    cart = models.ForeignKey(Cart, null=True, on_delete=models.SET_NULL, related_name="orders")
+    cart_version = models.CharField(max_length=32)
+
+    email = models.EmailField()
+    name = models.CharField(max_length=120)
+    line1 = models.CharField(max_length=120)
+    line2 = models.CharField(max_length=120, blank=True)
+    city = models.CharField(max_length=80)
+    region = models.CharField(max_length=80, blank=True)
+    postal_code = models.CharField(max_length=20)
+    country = models.CharField(max_length=2)
+
+    total_minor = models.PositiveBigIntegerField()
+    currency = models.CharField(max_length=3, choices=CURRENCY_CHOICES)
+    # Digest of sku and quantity of every line: "the same purchase again?" is one indexed read (FAILURES 10).
+    lines_digest = models.CharField(max_length=64)
+
+    pay_key = models.CharField(max_length=64, default=new_pay_key)
+    placed_at = models.DateTimeField(auto_now_add=True)
+    expires_at = models.DateTimeField()
+    paid_at = models.DateTimeField(null=True, blank=True)
+    closed_at = models.DateTimeField(null=True, blank=True)
+
+    closing_since = models.DateTimeField(null=True, blank=True)
+    closing_by = models.CharField(max_length=80, blank=True)
+    closing_reason = models.CharField(max_length=40, blank=True)
+
+    class Meta:
+        ordering = ["-placed_at"]
+        constraints = [
+            models.UniqueConstraint(fields=["principal", "idempotency_key"], name="one_order_per_key"),
+            models.UniqueConstraint(
+                fields=["cart", "cart_version"],
+                condition=~Q(status__in=["canceled", "expired"]),
+                name="one_order_per_cart_version",
+            ),
+            models.CheckConstraint(condition=Q(total_minor__gt=0), name="order_total_is_positive"),
+        ]
+        indexes = [
+            models.Index(fields=["user", "-placed_at"], name="order_by_user"),
+            models.Index(fields=["guest_id", "-placed_at"], name="order_by_guest"),
+            models.Index(fields=["email"], name="order_by_email"),
+            models.Index(fields=["expires_at"], condition=Q(status="pending"), name="order_due_to_expire"),
+            models.Index(fields=["closing_since"], condition=Q(closing_since__isnull=False), name="order_closing"),
+        ]
+
+    # Ends in which the order is given up: its stock is back and its cart version is free again.
+    CLOSED = (Status.CANCELED, Status.EXPIRED)
+    # Ends in which the money arrived.
+    PAID = (Status.PAID, Status.FULFILLED, Status.REFUNDED)
+
+    def __str__(self) -> str:
+        return self.number
+
+    def get_absolute_url(self) -> str:
+        return reverse("order", args=[self.pk])
+
+    @property
+    def is_paid(self) -> bool:
+        return self.status in self.PAID
+
+    @property
+    def is_closed(self) -> bool:
+        return self.status in self.CLOSED
+
+    @property
+    def is_closing(self) -> bool:
+        return self.closing_since is not None
+
+    @property
+    def total_text(self) -> str:
+        return money_text(self.total_minor, self.currency)
+
+    def hold_until(self, now: datetime.datetime) -> datetime.datetime:
+        """Until when the goods are held if the clock starts again now: ORDER_HOLD, at most ORDER_HOLD_MOST in all."""
+        return min(now + settings.ORDER_HOLD, self.placed_at + settings.ORDER_HOLD_MOST)
+
+
+class OrderLine(models.Model):
+    """One line of an order: the product's sku, name and price as they were at placement."""
+
+    order = models.ForeignKey(Order, on_delete=models.PROTECT, related_name="lines")
+    product = models.ForeignKey(Product, on_delete=models.PROTECT, related_name="+")
+    sku = models.CharField(max_length=32)
+    name = models.CharField(max_length=120)
+    quantity = models.PositiveIntegerField()
+    price_minor = models.PositiveIntegerField()
+    total_minor = models.PositiveBigIntegerField()
+
+    class Meta:
+        ordering = ["id"]
+        constraints = [
+            models.UniqueConstraint(fields=["order", "product"], name="one_order_line_per_product"),
+            models.CheckConstraint(condition=Q(quantity__gt=0), name="order_quantity_is_positive"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.quantity} x {self.name}"
+
+
+class Mail(models.Model):
+    """One mail an order owes, written in the transaction of what it tells. At most one of a kind per order.
+
+    due -> sending (committed before SMTP) -> sent. A definite refusal goes back to due with a later `due_at`; a crash
+    while sending stays `sending`: it may have gone out, so it is shown to staff and never sent again (RULES R98).
+    """
+
+    class Kind(models.TextChoices):
+        RECEIPT = "receipt"
+        CANCELED = "canceled"
+        REFUND = "refund"
+        LATE_MONEY = "late-money"
+
+    class State(models.TextChoices):
+        DUE = "due"
+        SENDING = "sending"
+        SENT = "sent"
+
+    order = models.ForeignKey(Order, on_delete=models.PROTECT, related_name="mails")
+    kind = models.CharField(max_length=12, choices=Kind)
+    state = models.CharField(max_length=8, choices=State, default=State.DUE)
+    due_at = models.DateTimeField()
+    refusals = models.PositiveIntegerField(default=0)
+    sending_at = models.DateTimeField(null=True, blank=True)
+    sent_at = models.DateTimeField(null=True, blank=True)
+    last_refusal = models.CharField(max_length=200, blank=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["order", "kind"], name="one_mail_per_order_and_kind")]
+        indexes = [models.Index(fields=["due_at"], condition=Q(state="due"), name="mail_due")]
+
+    def __str__(self) -> str:
+        return f"{self.kind} of {self.order_id}"

@@ -1,0 +1,109 @@
+"""What the shop sells and what a shopper has picked."""
+
+import hashlib
+from django.conf import settings
+from django.db import models
+from django.db.models import F, Q
+from django.urls import reverse
+
+from shop.ids import new_id
+from shop.money import CURRENCY_CHOICES, money_text
+
+
+class Product(models.Model):
+    """One thing for sale. `price_minor` is the price of one in minor units, tax included."""
+
+    sku = models.CharField(max_length=32, unique=True)
+    name = models.CharField(max_length=120)
+    slug = models.SlugField(max_length=120, unique=True)
+    summary = models.CharField(max_length=200, blank=True)
+    description = models.TextField(blank=True)
+    price_minor = models.PositiveIntegerField()
+    currency = models.CharField(max_length=3, choices=CURRENCY_CHOICES, default="GBP")
+    stock = models.IntegerField(default=0)
+    on_sale = models.BooleanField(default=True)
+    position = models.PositiveIntegerField(default=0)
+
+    class Meta:
+        ordering = ["position", "id"]
+        constraints = [
+            models.CheckConstraint(condition=Q(stock__gte=0), name="stock_is_never_oversold"),
+            models.CheckConstraint(condition=Q(price_minor__gt=0), name="price_is_positive"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def get_absolute_url(self) -> str:
+        return reverse("product", args=[self.slug])
+
+    @property
+    def price_text(self) -> str:
+        return money_text(self.price_minor, self.currency)
+
+    @classmethod
+    def hold_stock(cls, product_id: int, quantity: int) -> bool:
+        """Take `quantity` off the stock if that much is there; whether it was. One conditional UPDATE."""
+        return (
+            cls.objects.filter(pk=product_id, stock__gte=quantity).update(stock=F("stock") - quantity) == 1
+        )
+
+    @classmethod
+    def return_stock(cls, product_id: int, quantity: int) -> None:
+        """Put a hold back. The caller makes sure that it happens once, by the order's status under its lock."""
+        cls.objects.filter(pk=product_id).update(stock=F("stock") + quantity)
+
+
+class Cart(models.Model):
+    """A shopper's basket: a row with a random id that the session holds, and that survives log-in.
+
+    `generation` counts purchases made from it: it is part of `version`, so that the same goods can be bought again
+    from an emptied cart, while two tabs that place the same version get one order.
+    """
+
+    id = models.CharField(primary_key=True, max_length=32, default=new_id, editable=False)
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.CASCADE, related_name="carts"
+    )
+    generation = models.PositiveIntegerField(default=0)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["user"], condition=Q(user__isnull=False), name="one_cart_per_user"),
+        ]
+
+    def __str__(self) -> str:
+        return f"cart of {self.user}" if self.user_id else "guest's cart"
+
+    def lines(self) -> "list[CartItem]":
+        """The cart's items with their products, in product-id order: the order in which stock is locked."""
+        return list(self.items.select_related("product").order_by("product_id"))
+
+
+def cart_version(cart: Cart, lines: "list[CartItem]") -> str:
+    """Digest of what the shopper sees: goods, quantities *and prices*. Placing names it (DESIGN section 4)."""
+    parts = [str(cart.generation)]
+    parts += [f"{i.product.sku}:{i.quantity}:{i.product.price_minor}:{i.product.currency}" for i in lines]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+
+
+class CartItem(models.Model):
+    """One product in a cart."""
+
+    cart = models.ForeignKey(Cart, on_delete=models.CASCADE, related_name="items")
+    product = models.ForeignKey(Product, on_delete=models.CASCADE, related_name="+")
+    quantity = models.PositiveIntegerField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["cart", "product"], name="one_cart_item_per_product"),
+            models.CheckConstraint(condition=Q(quantity__gt=0), name="cart_quantity_is_positive"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.quantity} x {self.product}"
+
+    @property
+    def total_minor(self) -> int:
+        return self.quantity * self.product.price_minor
