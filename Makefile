@@ -1,0 +1,19 @@
+# Every command sets up what it needs by itself, in .venv/ and .state/. See docs/running.md.
+
+PYTHON ?= python3
+VENV := .venv/bin
+
+.PHONY: run test check setup
+
+run: setup
+	@exec $(VENV)/python -m shop.stack.run --under-make
+
+# BROWSER=0 leaves the browser tests out; T="tests/layers -k redis" chooses tests.
+test: setup
+	@exec $(VENV)/python -m pytest $(T)
+
+check: setup
+	@exec $(VENV)/python -m shop.stack.check
+
+setup:
+	@exec $(PYTHON) -I shop/stack/setup.py
