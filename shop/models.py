@@ -1,6 +1,7 @@
 """What the shop sells and what a shopper has picked."""
 
 import hashlib
+
 from django.conf import settings
 from django.db import models
 from django.db.models import F, Q
@@ -44,9 +45,7 @@ class Product(models.Model):
     @classmethod
     def hold_stock(cls, product_id: int, quantity: int) -> bool:
         """Take `quantity` off the stock if that much is there; whether it was. One conditional UPDATE."""
-        return (
-            cls.objects.filter(pk=product_id, stock__gte=quantity).update(stock=F("stock") - quantity) == 1
-        )
+        return cls.objects.filter(pk=product_id, stock__gte=quantity).update(stock=F("stock") - quantity) == 1
 
     @classmethod
     def return_stock(cls, product_id: int, quantity: int) -> None:
@@ -65,6 +64,8 @@ class Cart(models.Model):
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.CASCADE, related_name="carts"
     )
+    # Set at log-in on the user's older cart: its goods are in that one now, and so is what an order of it bought.
+    merged_into = models.ForeignKey("self", null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
     generation = models.PositiveIntegerField(default=0)
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -77,8 +78,11 @@ class Cart(models.Model):
         return f"cart of {self.user}" if self.user_id else "guest's cart"
 
     def lines(self) -> "list[CartItem]":
-        """The cart's items with their products, in product-id order: the order in which stock is locked."""
-        return list(self.items.select_related("product").order_by("product_id"))
+        """What can be bought of the cart: items with their products, in product-id order, as stock is locked.
+
+        A product that is no longer on sale drops out, which changes the cart's version.
+        """
+        return list(self.items.filter(product__on_sale=True).select_related("product").order_by("product_id"))
 
 
 def cart_version(cart: Cart, lines: "list[CartItem]") -> str:

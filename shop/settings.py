@@ -51,8 +51,11 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "django_structlog.middlewares.RequestMiddleware",
+    "shop.middleware.RequestLog",
 ]
+
+# Errors of views and middleware reach shop.middleware.DatabaseDownMiddleware, in development as in production.
+DEBUG_PROPAGATE_EXCEPTIONS = True
 
 ROOT_URLCONF = "shop.urls"
 WSGI_APPLICATION = "shop.wsgi.application"
@@ -311,6 +314,9 @@ LOGGING: dict[str, Any] = {
     "root": {"handlers": ["console"], "level": "INFO"},
     "loggers": {"stripe": {"level": "WARNING"}, "django.server": {"level": "WARNING"}},
 }
+# A line knows its request; who asked is in the rows. (Asking for the user would read session and user on every request.)
+DJANGO_STRUCTLOG_USER_ID_FIELD = ""
+DJANGO_STRUCTLOG_IP_LOGGING_ENABLED = False
 structlog.configure(
     processors=[
         structlog.stdlib.filter_by_level,
