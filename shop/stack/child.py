@@ -37,9 +37,9 @@ class Child:
         self.log = log
         self._last_signal = last_signal
         self._log_start = log.stat().st_size
+        keeper = [sys.executable, "-I", "-S", str(KEEPER), str(int(last_signal)), str(uid), str(gid), str(log)]
         self._keeper = subprocess.Popen(
-            [sys.executable, "-I", "-S", KEEPER, str(int(last_signal)), str(uid), str(gid), log]
-            + [*account.prefix, *command],
+            [*keeper, *account.prefix, *command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,

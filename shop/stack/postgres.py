@@ -102,10 +102,12 @@ class Postgres:
         if self._account.ids is not None:
             os.chown(self._password_file, *self._account.ids)
         done = subprocess.run(
-            [*self._account.prefix, programs() / "initdb", "--pgdata", half_made, "--username", USER]
-            + ["--pwfile", self._password_file, "--auth-host=scram-sha-256", "--auth-local=reject"]
-            + ["--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
-            + ["--no-instructions", *([] if self.durable else ["--no-sync"])],
+            [
+                *(*self._account.prefix, programs() / "initdb", "--pgdata", half_made, "--username", USER),
+                *("--pwfile", self._password_file, "--auth-host=scram-sha-256", "--auth-local=reject"),
+                *("--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
+                *("--no-instructions", *(() if self.durable else ("--no-sync",))),
+            ],
             user=uid,
             group=gid,
             extra_groups=None if uid is None else [],
@@ -145,8 +147,10 @@ class Postgres:
     def _start_with(self, options: dict[str, str]) -> None:
         self.child = Child(
             "postgres",
-            [programs() / "postgres", "-D", self._cluster]
-            + [word for name, value in options.items() for word in ("-c", f"{name}={value}")],
+            [
+                *(programs() / "postgres", "-D", self._cluster),
+                *(word for name, value in options.items() for word in ("-c", f"{name}={value}")),
+            ],
             log=self.log,
             env=os.environ | {"LC_ALL": "C"},
             folder=self.folder,

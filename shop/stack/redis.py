@@ -72,8 +72,10 @@ class Redis:
     def _start(self) -> None:
         self.child = Child(
             "redis",
-            [program(), "--port", str(self.port), "--bind", "127.0.0.1", "--dir", self.folder]
-            + ["--save", "", "--appendonly", "no", "--daemonize", "no"],
+            [
+                *(program(), "--port", str(self.port), "--bind", "127.0.0.1", "--dir", self.folder),
+                *("--save", "", "--appendonly", "no", "--daemonize", "no"),
+            ],
             log=self.log,
             folder=self.folder,
             hold=self._hold,

@@ -53,7 +53,7 @@ def start(supervisor: Supervisor) -> None:
     if not given.get("STRIPE_API_BASE"):
         _start_sandbox(supervisor, values, sandbox_port)
 
-    manage = [sys.executable, BASE_DIR / "manage.py"]
+    manage = [sys.executable, str(BASE_DIR / "manage.py")]
     say("Migrating the database ...")
     supervisor.run("migrate", [*manage, "migrate", "--no-input"], env, BASE_DIR)
     say("Seeding the shop ...")
@@ -62,7 +62,7 @@ def start(supervisor: Supervisor) -> None:
     say("Starting the worker and the shop ...")
     _start_celery(supervisor, env)
     web = supervisor.start("web", web_command(port), env, BASE_DIR)
-    _wait_for_answer(web, f"http://127.0.0.1:{port}/livez")
+    wait_for_answer(web, f"http://127.0.0.1:{port}/livez")
     _say_where(values)
 
 
@@ -88,7 +88,7 @@ def celery_command(schedule: Path, *, beat: bool = True, concurrency: int = 2) -
     ]
 
 
-def sandbox_command(port: int, book: Path, env: dict[str, str], webhook_url: str) -> list[str]:
+def sandbox_command(port: int, book: Path, env: Mapping[str, str], webhook_url: str) -> list[str]:
     book.parent.mkdir(parents=True, exist_ok=True)
     return [
         *(sys.executable, "-m", "payments.sandbox", "--port", str(port), "--book", str(book)),
@@ -147,7 +147,7 @@ def _start_celery(supervisor: Supervisor, env: dict[str, str]) -> None:
     supervisor.add(child, lambda: child.stop(signal.SIGTERM, seconds=10))
 
 
-def _wait_for_answer(child: Child, url: str, seconds: float = 60) -> None:
+def wait_for_answer(child: Child, url: str, seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while child.poll() is None and time.monotonic() < deadline:
         try:

@@ -4,6 +4,7 @@ Standard library only, and run as a file (`python3 -I shop/stack/setup.py`): not
 checked against the hash in the lock. A second run finds its stamp and is done at once.
 """
 
+import fcntl
 import hashlib
 import importlib.util
 import os
@@ -16,6 +17,7 @@ import time
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 LOCK = os.path.join(ROOT, "requirements.lock")
 VENV = os.path.join(ROOT, ".venv")
+STATE = os.path.join(ROOT, ".state")
 VENV_PYTHON = os.path.join(VENV, "bin", "python")
 STAMP = os.path.join(VENV, "requirements.stamp")
 OLDEST = (3, 11)
@@ -24,11 +26,21 @@ OLDEST = (3, 11)
 def main() -> int:
     if sys.version_info < OLDEST:
         return _with_newer_python()
-    with open(LOCK, "rb") as lock:
-        wanted = hashlib.sha256(lock.read()).hexdigest()
-    if os.path.exists(VENV_PYTHON) and _read(STAMP) == wanted:
+    if _is_set_up():
         return 0
+    os.makedirs(STATE, exist_ok=True)
+    with open(os.path.join(STATE, "setup.lock"), "w") as one_at_a_time:
+        fcntl.flock(one_at_a_time, fcntl.LOCK_EX)
+        return 0 if _is_set_up() else _set_up()
+
+
+def _is_set_up() -> bool:
+    return os.path.exists(VENV_PYTHON) and _read(STAMP) == _lock_hash()
+
+
+def _set_up() -> int:
     started = time.monotonic()
+    installed = _lock_hash()
     try:
         uv = _make_venv()
         _install(uv)
@@ -36,7 +48,7 @@ def main() -> int:
         print(failed, file=sys.stderr)
         return 1
     with open(STAMP, "w") as stamp:
-        stamp.write(wanted)
+        stamp.write(installed)
     print(f"Installed in {time.monotonic() - started:.0f} s.", flush=True)
     return 0
 
@@ -51,7 +63,7 @@ def _with_newer_python() -> int:
         if newer:
             os.execv(newer, [newer, "-I", os.path.abspath(__file__)])
     have = ".".join(map(str, sys.version_info[:2]))
-    print(f"Python 3.11 or newer is needed, and this is {have}: `make PYTHON=/path/to/python3.11 ...`.", file=sys.stderr)
+    print(f"Python 3.11 or newer is needed, and this is {have}: `make PYTHON=/path/to/python3.11`.", file=sys.stderr)
     return 1
 
 
@@ -66,7 +78,7 @@ def _make_venv() -> "list[str]":
             _run([sys.executable, "-m", "venv", "--clear", VENV])
         else:
             package = f"python3.{sys.version_info[1]}-venv"
-            raise Failed(f"This Python cannot make environments: install Debian's package {package} (or put uv on the PATH).")
+            raise Failed(f"This Python makes no environments: install Debian's {package}, or put uv on the PATH.")
     if uv:
         return [uv]
     return _own_uv()
@@ -108,6 +120,11 @@ def _run(command: "list[str]") -> None:
     code = subprocess.run(command).returncode
     if code != 0:
         raise Failed(f"This failed with exit code {code}: {' '.join(command)}")
+
+
+def _lock_hash() -> str:
+    with open(LOCK, "rb") as lock:
+        return hashlib.sha256(lock.read()).hexdigest()
 
 
 def _read(path: str) -> str:

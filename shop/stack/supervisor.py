@@ -43,9 +43,7 @@ class Supervisor:
     ) -> Child:
         return self.add(Child(name, command, log=self.log(name), env=env, folder=folder, hold=self.hold))
 
-    def run(
-        self, name: str, command: Sequence[str | Path], env: Mapping[str, str], folder: Path | None = None
-    ) -> None:
+    def run(self, name: str, command: Sequence[str | Path], env: Mapping[str, str], folder: Path | None = None) -> None:
         """Run a command to its end. It must succeed."""
         child = Child(name, command, log=self.log(name), env=env, folder=folder, hold=self.hold)
         try:

@@ -18,7 +18,7 @@ class Account:
 
 
 def account_for(program: Path, folder: Path) -> Account:
-    """Who can run `program` on files in `folder`. The folder is ours and new: it may change hands, nothing else does."""
+    """Who can run `program` on files in `folder`. The folder is ours: it may change hands, nothing else does."""
     if os.geteuid() != 0:
         return Account()
     namespace = Account(prefix=_user_namespace())

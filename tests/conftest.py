@@ -1,0 +1,94 @@
+"""Fixtures for every test: the services of this process, and the rule that no test may be skipped."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from django.db import connection
+
+from shop.stack.postgres import Postgres
+from shop.stack.redis import Redis
+from tests.services import Stack, services, start_stack
+
+if TYPE_CHECKING:
+    from tests.book import Book
+
+
+@pytest.fixture
+def book() -> "Iterator[Book]":
+    """The sandbox's book and its switches. Every test starts and ends with no fault rules, and no webhooks."""
+    from tests.book import Book
+
+    sandbox = services().sandbox
+    assert sandbox is not None
+    book = Book(sandbox.url)
+    book.reset()
+    yield book
+    book.reset()
+
+
+@pytest.fixture
+def postgres() -> Iterator[Postgres]:
+    """This process's PostgreSQL, to restart or kill. It is up again when the test ends."""
+    server = services().postgres
+    yield server
+    assert server.child is not None
+    if server.child.poll() is not None:
+        server.restart()
+    connection.close()
+
+
+@pytest.fixture
+def redis_server() -> Iterator[Redis]:
+    """This process's Redis, to kill, pause or flush: empty at the start, up at the end."""
+    server = services().redis
+    server.flush()
+    yield server
+    assert server.child is not None
+    server.resume()
+    if server.child.poll() is not None:
+        server.restart()
+
+
+@pytest.fixture
+def stack(transactional_db: None, tmp_path: Path) -> Iterator[Callable[..., Stack]]:
+    """Start real app servers on this test's database: `stack(servers=2, celery=True, env={...})`.
+
+    They see what the test commits, so nothing of it may sit in a transaction. All are killed when the test ends.
+    """
+    started: list[Stack] = []
+    database_url = services().postgres.url(connection.settings_dict["NAME"])
+
+    def start(*, env: dict[str, str] | None = None, **options: Any) -> Stack:
+        folder = tmp_path / f"stack{len(started)}"
+        whole = dict(os.environ) | {"DATABASE_URL": database_url} | (env or {})
+        started.append(start_stack(folder, whole, **options))
+        return started[-1]
+
+    yield start
+    for running in started:
+        running.kill()
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """A test that is left out proves nothing, and nobody would notice."""
+    for kind in _LEFT_OUT:
+        for report in terminalreporter.stats.get(kind, []):
+            terminalreporter.write_line(f"LEFT OUT ({kind}): {report.nodeid}", red=True)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    terminal: Any = session.config.pluginmanager.get_plugin("terminalreporter")
+    if terminal and any(terminal.stats.get(kind) for kind in _LEFT_OUT):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if os.environ.get("BROWSER") == "0" and "PYTEST_XDIST_WORKER" not in os.environ:
+        print("The browser tests were left out (BROWSER=0).")  # noqa: T201 - the last line of the run
+
+
+_LEFT_OUT = ("skipped", "xfailed", "xpassed", "rerun")

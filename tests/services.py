@@ -1,0 +1,188 @@
+"""The servers behind one pytest process: a PostgreSQL, a Redis and a Stripe sandbox of its own, thrown away after it.
+
+`-p tests.services` in pyproject.toml loads this before pytest-django reads the settings, so that they see the servers'
+addresses in the environment. Each pytest-xdist worker has its own set. Nothing here outlives the process, not even
+after `kill -9`: every server runs under a keeper (shop/stack/keeper.py).
+"""
+
+import os
+
+os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"  # before shop, whose Celery app would say shop.settings
+
+import shutil
+import tempfile
+from collections.abc import Generator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from shop.env import BASE_DIR
+from shop.stack import Refusal
+from shop.stack.child import Child
+from shop.stack.environment import development_environment
+from shop.stack.ports import free_port
+from shop.stack.postgres import Postgres
+from shop.stack.redis import Redis
+from shop.stack.run import celery_command, sandbox_command, wait_for_answer, web_command
+
+
+class Services:
+    """What this pytest process runs on."""
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="payonce-tests-"))
+        self.postgres = Postgres(self.folder / "postgres", durable=False)
+        self.redis = Redis(self.folder / "redis")
+        self.sandbox: Sandbox | None = None
+        self.env: dict[str, str] = {}
+
+    def start(self) -> None:
+        with ThreadPoolExecutor(2) as together:
+            for started in [together.submit(self.postgres.start), together.submit(self.redis.start)]:
+                started.result()
+        self.env = development_environment(
+            self.folder,
+            {"PAYMENT_ENV": "test"},
+            database_url=self.postgres.url("payonce"),  # pytest-django makes test_payonce beside it
+            redis_url=self.redis.url(0),
+            broker_url=self.redis.url(1),
+            sandbox_port=free_port(),
+        )
+        if (BASE_DIR / "payments" / "sandbox" / "__main__.py").exists():  # TODO: always, once it has landed
+            self.sandbox = Sandbox(self.folder / "sandbox", self.env, port=_port_of(self.env))
+        os.environ |= self.env | {"PAYONCE_STATE": str(self.folder)}
+
+    def stop(self) -> None:
+        if self.sandbox is not None:
+            self.sandbox.child.kill()
+        self.redis.kill()
+        self.postgres.stop(immediate=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _port_of(env: Mapping[str, str]) -> int:
+    return int(env["STRIPE_API_BASE"].rsplit(":", 1)[-1])
+
+
+class Sandbox:
+    """One sandbox process with its own book. Webhooks go nowhere until a test says where."""
+
+    def __init__(self, folder: Path, env: Mapping[str, str], *, port: int, webhook_url: str = "") -> None:
+        self.url = f"http://127.0.0.1:{port}"
+        self.book = folder / "book.jsonl"
+        command = sandbox_command(port, self.book, env, webhook_url or "http://127.0.0.1:9/webhooks/stripe/")
+        self.child = Child("sandbox", command, log=folder / "log", env=os.environ, folder=BASE_DIR)
+        self.child.wait_for_text("listening on")
+
+
+class AppServer:
+    """One gunicorn process tree on its own port: `kill` is `kill -9` of all of it, `start` starts it again."""
+
+    def __init__(self, name: str, folder: Path, env: Mapping[str, str], threads: int) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.webhook_url = f"{self.url}/webhooks/stripe/"
+        self._name, self._log, self._threads = name, folder / f"{name}.log", threads
+        self._env = {"PORT": str(self.port), "BASE_URL": self.url} | dict(env)
+        self.start()
+
+    def start(self) -> None:
+        command = web_command(self.port, workers=1, threads=self._threads)
+        self.child = Child(self._name, command, log=self._log, env=self._env, folder=BASE_DIR)
+
+    def wait(self) -> None:
+        """Until it answers."""
+        wait_for_answer(self.child, f"{self.url}/livez")
+
+    def kill(self) -> None:
+        self.child.kill()
+
+    def stop(self) -> None:
+        self.child.stop()
+
+    def pause(self) -> None:
+        self.child.pause()
+
+    def resume(self) -> None:
+        self.child.resume()
+
+    def log(self) -> str:
+        return self.child.text()
+
+
+@dataclass
+class Stack:
+    """Real processes that share one database, one Redis and one sandbox."""
+
+    servers: list[AppServer]
+    celery: Child | None = None
+    env: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def urls(self) -> list[str]:
+        return [server.url for server in self.servers]
+
+    def kill(self) -> None:
+        for child in [server.child for server in self.servers] + ([self.celery] if self.celery else []):
+            child.kill()
+
+
+def start_stack(
+    folder: Path,
+    env: Mapping[str, str],
+    *,
+    servers: int = 1,
+    threads: int = 32,
+    celery: bool = False,
+    beat: bool = False,
+) -> Stack:
+    """App servers, and a Celery worker if wanted, with this environment. Whoever starts it kills it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    stack = Stack([], env=dict(env))
+    try:
+        for number in range(1, servers + 1):
+            stack.servers.append(AppServer(f"web{number}", folder, env, threads))
+        if celery or beat:
+            command = celery_command(folder / "beat" / "schedule", beat=beat, concurrency=1)
+            stack.celery = Child("celery", command, log=folder / "celery.log", env=env, folder=BASE_DIR)
+        for server in stack.servers:
+            server.wait()
+        if stack.celery:
+            stack.celery.wait_for_text("ready.")
+    except BaseException:
+        stack.kill()
+        raise
+    return stack
+
+
+_services: Services | None = None
+
+
+def services() -> Services:
+    assert _services is not None, "the servers start with pytest: run `python -m pytest`"
+    return _services
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None]:
+    """A wrapper runs before pytest-django's own hook, which reads the settings."""
+    global _services
+    only_deals_out = getattr(early_config.known_args_namespace, "numprocesses", None)
+    if "PYTEST_XDIST_WORKER" in os.environ or not only_deals_out:
+        started = Services()
+        try:
+            started.start()
+        except Refusal as refusal:
+            started.stop()
+            raise pytest.UsageError(str(refusal)) from None
+        _services = started
+    yield
+
+
+def pytest_unconfigure() -> None:
+    global _services
+    if _services is not None:
+        _services.stop()
+        _services = None
