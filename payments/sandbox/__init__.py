@@ -1,0 +1,19 @@
+"""A local Stripe: its own process, importing nothing of the shop.
+
+It is spoken to only through the official `stripe` package (form encoding, API version 2026-10-28.endive) and through
+webhooks, and it is as strict as Stripe. It never saves a careless shop: asked properly twice, it charges twice.
+
+    __main__.py       options and start
+    server.py         the HTTP edge: connections, and the faults that live on the wire
+    gateway.py        one API call: key, version, idempotency, rule, execution, answer
+    endpoints.py      the table of Stripe's endpoints and the parameters each one takes
+    intents.py        the status machine of a PaymentIntent; charges.py makes charges
+    account.py        all state, and the transaction that writes a change to the book before anyone hears of it
+    book.py           the append-only, fsynced file from which the state is rebuilt
+    idempotency.py    Stripe's idempotency layer
+    faults.py         rules that lose, delay or spoil answers
+    webhooks.py       signed deliveries with retries
+    control.py        /_sandbox/*: the switches; pages/ the human page and the stand-in for Stripe.js
+"""
+
+API_VERSION = "2026-10-28.endive"

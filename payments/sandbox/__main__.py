@@ -1,0 +1,93 @@
+"""`python -m payments.sandbox --port 8001 --book PATH ...`; every option may also come from the environment."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from .account import CHARGE, Account, Cause
+from .book import Book, BookInUse
+from .charges import SETTLES_AFTER_SECONDS, is_unsettled, settle_charge
+from .control import Control
+from .faults import Rules
+from .gateway import Gateway
+from .later import Later
+from .pages import Pages
+from .server import Server
+from .webhooks import Webhooks
+
+
+def main() -> int:
+    options = _options()
+    try:
+        book = Book(Path(options.book))
+    except BookInUse as error:
+        print(f"sandbox: {error}", file=sys.stderr)
+        return 2
+    try:
+        server = Server(options.port)
+    except OSError as error:
+        print(f"sandbox: port {options.port}: {error.strerror}", file=sys.stderr)
+        return 2
+    account = Account(book, base_url=server.url)
+    account.rebuild()
+    later = Later()
+    rules = Rules()
+    webhooks = Webhooks(account, later, options.webhook_url or None, options.webhook_secret)
+    _settle_later(account, later)
+    server.gateway = Gateway(account, rules, options.secret_key, options.publishable_key)
+    server.control = Control(account, rules, webhooks, later)
+    server.pages = Pages()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _end)
+    threading.Thread(target=server.serve_forever, args=(0.05,), name="accept", daemon=True).start()
+    webhooks.resume()
+    print(f"sandbox listening on {server.url}", flush=True)
+    while True:
+        signal.pause()
+
+
+def _end(number: int, frame: object) -> None:
+    """At once: every answered effect is in the book already."""
+    os._exit(0)
+
+
+def _settle_later(account: Account, later: Later) -> None:
+    """Balance transactions of `automatic_async` charges follow a little later, also over a restart."""
+
+    def settle(charge_id: str) -> None:
+        change = account.begin(Cause())
+        with account.lock:
+            settle_charge(change, charge_id)
+            written = change.commit()
+        account.book.wait(written)
+        change.announce()
+
+    def appoint(charge_id: str) -> None:
+        charge = account.get(CHARGE, charge_id)
+        if charge is not None and is_unsettled(charge):
+            later.do(lambda: settle(charge_id), SETTLES_AFTER_SECONDS)
+
+    account.on_unsettled = appoint
+    for charge in account.shelves[CHARGE]:
+        appoint(charge["id"])
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m payments.sandbox", description="A local Stripe.")
+    env = os.environ.get
+    parser.add_argument("--port", type=int, default=int(env("SANDBOX_PORT", "8001")), help="0: any free port")
+    parser.add_argument("--book", default=env("SANDBOX_BOOK", ".state/sandbox/book.jsonl"))
+    parser.add_argument("--webhook-url", default=env("SANDBOX_WEBHOOK_URL", ""), help="none: no webhooks")
+    parser.add_argument("--webhook-secret", default=env("STRIPE_WEBHOOK_SECRET", "whsec_sandbox"))
+    parser.add_argument("--secret-key", default=env("STRIPE_SECRET_KEY", "sk_test_sandbox"))
+    parser.add_argument("--publishable-key", default=env("STRIPE_PUBLISHABLE_KEY", "pk_test_sandbox"))
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

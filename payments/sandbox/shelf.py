@@ -1,0 +1,107 @@
+"""Objects of one kind, in the order in which they were made, kept as JSON text.
+
+Text because what is read is then a fresh copy, never the original: nothing changes behind the book's back.
+"""
+
+from __future__ import annotations
+
+import bisect
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+Json = dict[str, Any]
+
+
+def dump(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))
+
+
+class Shelf:
+    def __init__(self) -> None:
+        self._text: dict[str, str] = {}
+        self._inner: dict[str, str] = {}  # what an event is about
+        self._private: dict[str, Json] = {}
+        self._order: list[str] = []
+        self._place: dict[str, int] = {}
+        self._created: list[int] = []
+
+    def put(self, thing: Json, private: Json | None = None, inner: str | None = None) -> str:
+        key = thing["id"]
+        if key not in self._place:
+            self._place[key] = len(self._order)
+            self._order.append(key)
+            self._created.append(thing["created"])
+        text = dump(thing)
+        self._text[key] = text
+        if private is not None:
+            self._private[key] = private
+        if inner is not None:
+            self._inner[key] = inner
+        return text
+
+    def get(self, key: str) -> Json | None:
+        text = self._text.get(key)
+        if text is None:
+            return None
+        thing: Json = json.loads(text)
+        if key in self._inner:
+            thing["data"]["object"] = json.loads(self._inner[key])
+        return thing
+
+    def private(self, key: str) -> Json:
+        return dict(self._private.get(key, {}))
+
+    def text(self, key: str) -> str:
+        return self._text[key]
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._place
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def __iter__(self) -> Iterator[Json]:
+        """Oldest first."""
+        for key in list(self._order):
+            thing = self.get(key)
+            assert thing is not None
+            yield thing
+
+    def page(
+        self,
+        *,
+        limit: int,
+        created: dict[str, int] | None = None,
+        after: str | None = None,
+        before: str | None = None,
+        wanted: Callable[[Json], bool] | None = None,
+    ) -> tuple[list[Json], bool]:
+        """Newest first, as Stripe lists (Stripe: pagination), and whether there are more."""
+        first, last = self._window(created or {})
+        if after is not None:
+            last = min(last, self._place[after] - 1)
+        if before is not None:
+            first = max(first, self._place[before] + 1)
+        span = range(first, last + 1) if before is not None else range(last, first - 1, -1)
+        found: list[Json] = []
+        for place in span:
+            thing = self.get(self._order[place])
+            assert thing is not None
+            if wanted is None or wanted(thing):
+                if len(found) == limit:
+                    return (found[::-1] if before is not None else found), True
+                found.append(thing)
+        return (found[::-1] if before is not None else found), False
+
+    def _window(self, created: dict[str, int]) -> tuple[int, int]:
+        first, last = 0, len(self._order) - 1
+        if "gte" in created:
+            first = max(first, bisect.bisect_left(self._created, created["gte"]))
+        if "gt" in created:
+            first = max(first, bisect.bisect_right(self._created, created["gt"]))
+        if "lte" in created:
+            last = min(last, bisect.bisect_right(self._created, created["lte"]) - 1)
+        if "lt" in created:
+            last = min(last, bisect.bisect_left(self._created, created["lt"]) - 1)
+        return first, last

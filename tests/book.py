@@ -1,0 +1,138 @@
+"""The sandbox's book: the verdict of every test that touches money.
+
+A small client of the sandbox's control API (`/_sandbox/*`), standard library only, so that any test can ask "what did
+Stripe's book say in the end" and can spoil the next answer.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.error
+import urllib.request
+from typing import Any
+from urllib.parse import quote, urlencode
+
+Json = dict[str, Any]
+
+CONFIRM = "/v1/payment_intents/*/confirm"
+CREATE = "/v1/payment_intents"
+CANCEL = "/v1/payment_intents/*/cancel"
+
+
+class BookRefused(Exception):
+    """The sandbox said no to a control call."""
+
+    def __init__(self, status: int, body: str) -> None:
+        super().__init__(f"{status}: {body}")
+        self.status = status
+
+
+class Book:
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/")
+
+    # The verdict.
+
+    def charges(self, order: str | None = None) -> list[Json]:
+        found: list[Json] = self._ask("GET", "charges", order=order)
+        return found
+
+    def succeeded(self, order: str | None = None) -> list[Json]:
+        """The charges that took money. For one order there must never be two."""
+        return [charge for charge in self.charges(order) if charge["status"] == "succeeded" and charge["captured"]]
+
+    def intents(self, order: str | None = None) -> list[Json]:
+        found: list[Json] = self._ask("GET", "intents", order=order)
+        return found
+
+    def calls(self, order: str | None = None, path: str | None = None) -> list[Json]:
+        """method, path, params, key, request, status, replayed, lost, peer, started, ended, fault, order."""
+        found: list[Json] = self._ask("GET", "calls", order=order, path=path)
+        return found
+
+    def events(self, intent: str | None = None) -> list[Json]:
+        found: list[Json] = self._ask("GET", "events", intent=intent)
+        return found
+
+    # The switches.
+
+    def rule(self, act: str, path: str = CONFIRM, **parts: Any) -> Json:
+        """`when`, `seconds`, `times` (1 unless told; None for ever), `method`, `metadata_order`, `hold`, ..."""
+        rule: Json = self._ask("POST", "rules", {"act": act, "path": path, "times": 1, **parts})
+        return rule
+
+    def rules(self) -> list[Json]:
+        found: list[Json] = self._ask("GET", "rules")
+        return found
+
+    def clear_rules(self) -> None:
+        self._ask("DELETE", "rules")
+
+    def release(self, name: str) -> None:
+        self._ask("POST", f"release/{quote(name)}", {})
+
+    def wait_until_held(self, name: str, count: int = 1, seconds: float = 10.0) -> None:
+        """Until so many calls are blocked by the rule that holds under this name."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if sum(rule["holding"] for rule in self.rules() if rule["hold"] == name) >= count:
+                return
+            time.sleep(0.01)
+        raise AssertionError(f"no {count} calls were held by {name} within {seconds} s")
+
+    def webhooks(self, mode: str | None = None, **parts: Any) -> Json:
+        """With a mode (normal, late, repeated, never): switch. Without: the state as it is."""
+        state: Json = self._ask("PUT", "webhooks", {"mode": mode, **parts}) if mode else self._ask("GET", "webhooks")
+        return state
+
+    def send_webhook(
+        self,
+        event: str | None = None,
+        *,
+        intent: str | None = None,
+        type: str | None = None,  # noqa: A002 - Stripe's word
+        times: int = 1,
+        simultaneous: bool = False,
+    ) -> list[int]:
+        """Deliver now, whatever the mode; the statuses that the shop answered."""
+        wanted = {"event": event, "intent": intent, "type": type, "times": times, "simultaneous": simultaneous}
+        sent: Json = self._ask(
+            "POST", "webhooks/send", {name: value for name, value in wanted.items() if value is not None}
+        )
+        statuses: list[int] = sent["statuses"]
+        return statuses
+
+    def challenge(self, intent: str, outcome: str) -> Json:
+        """What the shopper does at the bank: pass or fail."""
+        after: Json = self._ask("POST", f"intents/{intent}/challenge", {"outcome": outcome})
+        return after
+
+    def end_processing(self, intent: str, outcome: str) -> Json:
+        """The bank's late word: succeed or fail."""
+        after: Json = self._ask("POST", f"intents/{intent}/processing-end", {"outcome": outcome})
+        return after
+
+    def reset(self) -> None:
+        """Empty state, no rules, webhooks normal, a new book."""
+        self._ask("POST", "reset", {})
+
+    def healthy(self) -> bool:
+        try:
+            return bool(self._ask("GET", "health")["ok"])
+        except OSError:
+            return False
+
+    def _ask(self, method: str, switch: str, body: Json | None = None, **query: str | None) -> Any:
+        given = {name: value for name, value in query.items() if value is not None}
+        url = f"{self.url}/_sandbox/{switch}" + (f"?{urlencode(given)}" if given else "")
+        content = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(url, content, {"Content-Type": "application/json"}, method=method)
+        try:
+            with _DIRECT.open(request, timeout=60) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            raise BookRefused(error.code, error.read().decode()) from None
+
+
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
