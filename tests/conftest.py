@@ -3,30 +3,26 @@
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from django.db import connection
 
 from shop.stack.postgres import Postgres
 from shop.stack.redis import Redis
+from tests.book import Book
 from tests.services import Stack, services, start_stack
-
-if TYPE_CHECKING:
-    from tests.book import Book
 
 
 @pytest.fixture
-def book() -> "Iterator[Book]":
-    """The sandbox's book and its switches. Every test starts and ends with no fault rules, and no webhooks."""
-    from tests.book import Book
-
-    sandbox = services().sandbox
-    assert sandbox is not None
-    book = Book(sandbox.url)
+def book() -> Iterator[Book]:
+    """The sandbox's book and its switches. A test starts with an empty book, no fault rules, and no webhooks."""
+    book = Book(services().sandbox.url)
     book.reset()
+    book.webhooks("never")
     yield book
-    book.reset()
+    book.clear_rules()
+    book.webhooks("never")
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from shop.env import BASE_DIR
 from shop.stack import Refusal
 from shop.stack.child import Child
 from shop.stack.environment import development_environment
-from shop.stack.ports import free_port
+from shop.stack.ports import free_port, is_free
 from shop.stack.postgres import Postgres
 from shop.stack.redis import Redis
 from shop.stack.run import celery_command, sandbox_command, wait_for_answer, web_command
@@ -35,8 +35,8 @@ class Services:
         self.folder = Path(tempfile.mkdtemp(prefix="payonce-tests-"))
         self.postgres = Postgres(self.folder / "postgres", durable=False)
         self.redis = Redis(self.folder / "redis")
-        self.sandbox: Sandbox | None = None
         self.env: dict[str, str] = {}
+        self._sandbox: Sandbox | None = None
 
     def start(self) -> None:
         with ThreadPoolExecutor(2) as together:
@@ -44,35 +44,36 @@ class Services:
                 started.result()
         self.env = development_environment(
             self.folder,
-            {"PAYMENT_ENV": "test"},
+            {"PAYMENT_ENV": "test", "PORT": str(free_port())},
             database_url=self.postgres.url("payonce"),  # pytest-django makes test_payonce beside it
             redis_url=self.redis.url(0),
             broker_url=self.redis.url(1),
             sandbox_port=free_port(),
         )
-        if (BASE_DIR / "payments" / "sandbox" / "__main__.py").exists():  # TODO: always, once it has landed
-            self.sandbox = Sandbox(self.folder / "sandbox", self.env, port=_port_of(self.env))
+        self._sandbox = Sandbox(self.folder / "sandbox", self.env)
         os.environ |= self.env | {"PAYONCE_STATE": str(self.folder)}
 
+    @property
+    def sandbox(self) -> "Sandbox":
+        assert self._sandbox is not None
+        return self._sandbox
+
     def stop(self) -> None:
-        if self.sandbox is not None:
-            self.sandbox.child.kill()
+        if self._sandbox is not None:
+            self._sandbox.child.kill()
         self.redis.kill()
         self.postgres.stop(immediate=True)
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def _port_of(env: Mapping[str, str]) -> int:
-    return int(env["STRIPE_API_BASE"].rsplit(":", 1)[-1])
-
-
 class Sandbox:
-    """One sandbox process with its own book. Webhooks go nowhere until a test says where."""
+    """One sandbox process with its own book. Its webhooks go to the first app server of a stack: the one on PORT."""
 
-    def __init__(self, folder: Path, env: Mapping[str, str], *, port: int, webhook_url: str = "") -> None:
-        self.url = f"http://127.0.0.1:{port}"
+    def __init__(self, folder: Path, env: Mapping[str, str]) -> None:
+        self.url = env["STRIPE_API_BASE"]
         self.book = folder / "book.jsonl"
-        command = sandbox_command(port, self.book, env, webhook_url or "http://127.0.0.1:9/webhooks/stripe/")
+        port = int(self.url.rsplit(":", 1)[-1])
+        command = sandbox_command(port, self.book, env, f"{env['BASE_URL']}/webhooks/stripe/")
         self.child = Child("sandbox", command, log=folder / "log", env=os.environ, folder=BASE_DIR)
         self.child.wait_for_text("listening on")
 
@@ -81,11 +82,10 @@ class AppServer:
     """One gunicorn process tree on its own port: `kill` is `kill -9` of all of it, `start` starts it again."""
 
     def __init__(self, name: str, folder: Path, env: Mapping[str, str], threads: int) -> None:
-        self.port = free_port()
+        self.port = int(env["PORT"]) if is_free(int(env["PORT"])) else free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self.webhook_url = f"{self.url}/webhooks/stripe/"
         self._name, self._log, self._threads = name, folder / f"{name}.log", threads
-        self._env = {"PORT": str(self.port), "BASE_URL": self.url} | dict(env)
+        self._env = dict(env) | {"PORT": str(self.port), "BASE_URL": self.url}
         self.start()
 
     def start(self) -> None:
@@ -144,6 +144,8 @@ def start_stack(
     try:
         for number in range(1, servers + 1):
             stack.servers.append(AppServer(f"web{number}", folder, env, threads))
+            if number == 1:
+                stack.servers[0].wait()  # it has taken PORT, so the next one sees that
         if celery or beat:
             command = celery_command(folder / "beat" / "schedule", beat=beat, concurrency=1)
             stack.celery = Child("celery", command, log=folder / "celery.log", env=env, folder=BASE_DIR)
