@@ -1,5 +1,10 @@
-"""Addresses of orders."""
+"""Addresses of orders: pages and API."""
 
-from django.urls import URLPattern
+from django.urls import path
 
-urlpatterns: list[URLPattern] = []
+from orders import api
+
+urlpatterns = [
+    path("api/orders/", api.PlaceOrderView.as_view(), name="api-orders"),
+    path("api/orders/<str:order_id>/", api.OrderView.as_view(), name="api-order"),
+]

@@ -1,0 +1,80 @@
+"""How an order ends, or goes on: conditional moves for the caller's transaction, with the order's row locked by it.
+
+Each move happens once however often it is asked for: it is an UPDATE on the status it leaves, and its effects (stock,
+cart, mail) are done only by the caller that made it, in the same transaction (FAILURES 28 and 70, RULES R97).
+"""
+
+import datetime
+
+from django.db import connection
+
+from orders.models import Mail, Order
+from shop.cart import take_out
+from shop.ids import new_pay_key
+from shop.models import Product
+
+_NO_CLOSING = {"closing_since": None, "closing_by": "", "closing_reason": ""}
+
+
+def mark_paid(order: Order, now: datetime.datetime) -> bool:
+    """pending -> paid: the goods leave the cart that was ordered, the receipt is due. Whether this call did it.
+
+    A wish to close the order is dropped: the money has arrived. Stock is not touched, it was held at placement.
+    """
+    _require_transaction()
+    if not _move(order, Order.Status.PENDING, status=Order.Status.PAID, paid_at=now, **_NO_CLOSING):
+        return False
+    if order.cart_id is not None:
+        take_out(order.cart_id, {line.product_id: line.quantity for line in order.lines.all()})
+    owe_mail(order, Mail.Kind.RECEIPT, now)
+    return True
+
+
+def end_unpaid(order: Order, status: Order.Status, now: datetime.datetime) -> bool:
+    """pending -> canceled or expired: the stock goes back, once. Whether this call did it.
+
+    Only for an order that can no longer be charged: Stripe has canceled its intent, or never had one (DESIGN section
+    5, closing). Products are locked in id order, as everywhere (RULES R37). A canceled order owes a mail.
+    """
+    _require_transaction()
+    if status not in Order.CLOSED:
+        raise ValueError(f"Bug! An unpaid order ends canceled or expired, not {status}.")
+    if not _move(order, Order.Status.PENDING, status=status, closed_at=now, **_NO_CLOSING):
+        return False
+    for line in order.lines.order_by("product_id"):
+        Product.return_stock(line.product_id, line.quantity)
+    if status == Order.Status.CANCELED:
+        owe_mail(order, Mail.Kind.CANCELED, now)
+    return True
+
+
+def rotate_pay_key(order: Order) -> str:
+    """A new key for the next press. Only after a definite decline, release, start-over or cancel (RULES R45)."""
+    _require_transaction()
+    _move(order, Order.Status.PENDING, pay_key=new_pay_key())
+    return order.pay_key
+
+
+def hold_again(order: Order, now: datetime.datetime) -> None:
+    """After a definite decline the goods are held for ORDER_HOLD again, ORDER_HOLD_MOST in all; never shorter."""
+    _require_transaction()
+    _move(order, Order.Status.PENDING, expires_at=max(order.expires_at, order.hold_until(now)))
+
+
+def owe_mail(order: Order, kind: Mail.Kind, now: datetime.datetime) -> None:
+    """Write the mail as due, unless the order has one of its kind. The beat sends it; a nudge makes it sooner."""
+    Mail.objects.bulk_create([Mail(order=order, kind=kind, due_at=now)], ignore_conflicts=True)
+
+
+def _move(order: Order, leaving: Order.Status, **columns: object) -> bool:
+    """The conditional UPDATE; on success the object in hand says the same as the row."""
+    if not Order.objects.filter(pk=order.pk, status=leaving).update(**columns):
+        return False
+    for name, worth in columns.items():
+        setattr(order, name, worth)
+    return True
+
+
+def _require_transaction() -> None:
+    if not connection.in_atomic_block:
+        raise RuntimeError("Bug! An order ends inside the transaction that knows why, with its row locked.")
