@@ -33,7 +33,7 @@ def required_key(request: HttpRequest) -> str:
     if not raw:
         raise Problem(
             "idempotency-key-missing",
-            "Send an Idempotency-Key header: the order's pay_key, or any value that is new for each thing you want done.",
+            "Send an Idempotency-Key header: the order's pay_key, or any value that is new for each thing you want.",
         )
     match = _KEY.fullmatch(raw)
     if not match:

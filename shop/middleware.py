@@ -34,7 +34,7 @@ class DatabaseDownMiddleware:
         except (OperationalError, InterfaceError) as error:
             log.warning("database_unavailable", error=type(error).__name__, path=request.path)
             return _unavailable(request)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  whatever it is, it is answered here and logged
             return _broken(request, error)
         finally:
             structlog.contextvars.clear_contextvars()
@@ -66,7 +66,7 @@ def _unavailable(request: HttpRequest) -> HttpResponse:
 
 def _broken(request: HttpRequest, error: Exception) -> HttpResponse:
     request_id = structlog.contextvars.get_contextvars().get("request_id") or str(uuid4())
-    log.exception("unhandled_error", error=type(error).__name__, path=request.path, request_id=request_id)
+    log.error("unhandled_error", exc_info=error, path=request.path, request_id=request_id)
     if request.path.startswith(MACHINE_PATHS):
         problem = Problem(
             "internal-error",

@@ -1,38 +1,151 @@
 """The storefront's pages: products, one product, the cart; and what every page shares."""
 
+import re
 from collections.abc import Callable
-from typing import Any
 
 from csp.decorators import csp_update
 from django.conf import settings
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponsePermanentRedirect
+from django.contrib import messages
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponsePermanentRedirect, HttpResponseRedirect
 from django.shortcuts import get_object_or_404, render
 from django.template.loader import render_to_string
-from django.urls import Resolver404, resolve
+from django.urls import Resolver404, resolve, reverse
+from django.views.decorators.cache import cache_control
+from django.views.decorators.http import require_POST, require_safe
 
+from shop.cart import (
+    LINE_MOST,
+    CartRefused,
+    add,
+    cart_for_change,
+    currency_of,
+    current_cart,
+    item_count,
+    set_quantity,
+    total_minor,
+)
 from shop.models import Product
 from shop.problems import Problem, problem_response
 
 # On a view that takes a card: Stripe's hosts join the page's Content Security Policy (SECURITY SE21).
 with_stripe = csp_update(settings.STRIPE_CSP)
 
+# On a view that shows somebody's own things: no cache keeps it, the browser's neither (SECURITY SE62).
+personal = cache_control(no_store=True, private=True)
 
+_QUANTITY = re.compile(r"[0-9]{1,4}", re.ASCII)
+
+
+class SeeOther(HttpResponseRedirect):
+    """The answer to a form: 303, so that reloading the next page posts nothing again (RULES R46)."""
+
+    status_code = 303
+
+
+# --- Products -------------------------------------------------------------------------------------------------------
+
+
+@require_safe
 def home(request: HttpRequest) -> HttpResponse:
     return render(request, "shop/home.html", {"products": Product.objects.filter(on_sale=True)})
 
 
+@require_safe
 def product(request: HttpRequest, slug: str) -> HttpResponse:
     found = get_object_or_404(Product, slug=slug, on_sale=True)
-    return render(request, "shop/product.html", {"product": found})
+    return render(request, "shop/product.html", {"product": found, "most": min(found.stock, LINE_MOST)})
 
 
+# --- Cart -----------------------------------------------------------------------------------------------------------
+
+
+@require_safe
+@personal
 def cart(request: HttpRequest) -> HttpResponse:
-    return render(request, "shop/cart.html")
+    found = current_cart(request)
+    items = list(found.items.select_related("product").order_by("product_id")) if found else []
+    lines = [item for item in items if item.product.on_sale]
+    context = {
+        "lines": lines,
+        "withdrawn": [item for item in items if not item.product.on_sale],
+        "short": any(line.quantity > line.product.stock for line in lines),
+        "total_minor": total_minor(lines),
+        "currency": currency_of(lines),
+        "line_most": LINE_MOST,
+        "cart_count": sum(line.quantity for line in lines),
+    }
+    return render(request, "shop/cart.html", context)
+
+
+@require_POST
+def add_to_cart(request: HttpRequest) -> HttpResponse:
+    """The product page's form: `sku` and `quantity`."""
+    wanted = _quantity(request)
+    found = get_object_or_404(Product, sku=request.POST.get("sku", ""), on_sale=True)
+    if not wanted:
+        messages.error(request, f"Please choose a number from 1 to {LINE_MOST}.")
+        return SeeOther(found.get_absolute_url())
+    if found.stock == 0:
+        messages.warning(request, f"{found.name} is sold out.")
+        return SeeOther(found.get_absolute_url())
+    try:
+        held = add(cart_for_change(request), found.sku, wanted)
+    except CartRefused as refusal:
+        messages.error(request, str(refusal))
+        return SeeOther(found.get_absolute_url())
+    if held > found.stock:
+        set_quantity(cart_for_change(request), found.sku, found.stock)
+        messages.warning(request, _only_so_many(found))
+    else:
+        messages.success(request, f"{found.name} is in your cart.")
+    return SeeOther(reverse("cart"))
+
+
+@require_POST
+def change_cart_item(request: HttpRequest, sku: str) -> HttpResponse:
+    """The cart page's forms: a new `quantity` for one product; 0 removes it."""
+    wanted = _quantity(request)
+    changed = current_cart(request)
+    found = Product.objects.filter(sku=sku).first()
+    if changed is None or found is None:  # the session ended, or an old page: the cart page shows how it is
+        return SeeOther(reverse("cart"))
+    if wanted is None:
+        messages.error(request, f"Please choose a number from 0 to {LINE_MOST}.")
+        return SeeOther(reverse("cart"))
+    try:
+        set_quantity(changed, sku, min(wanted, max(found.stock, 0)) if wanted <= LINE_MOST else wanted)
+    except CartRefused as refusal:
+        messages.error(request, str(refusal))
+    except Product.DoesNotExist:
+        messages.warning(request, f"{found.name} is no longer sold.")
+    else:
+        if wanted > found.stock:
+            messages.warning(request, _only_so_many(found))
+        elif wanted == 0:
+            messages.success(request, f"{found.name} is out of your cart.")
+        else:
+            messages.success(request, f"You have {wanted} × {found.name} now.")
+    return SeeOther(reverse("cart"))
+
+
+def _quantity(request: HttpRequest) -> int | None:
+    """The form's quantity if it is a whole number in plain digits (SECURITY SE14)."""
+    text = request.POST.get("quantity", "").strip()
+    return int(text) if _QUANTITY.fullmatch(text) else None
+
+
+def _only_so_many(found: Product) -> str:
+    if found.stock == 0:
+        return f"{found.name} is sold out, so we took it out of your cart."
+    return f"Only {found.stock} of {found.name} are left, so your cart has {found.stock}."
+
+
+# --- On every page --------------------------------------------------------------------------------------------------
 
 
 def cart_in_header(request: HttpRequest) -> dict[str, Callable[[], int]]:
-    """Context processor: `cart_count`, asked for only by the pages that show it."""
-    return {"cart_count": lambda: 0}
+    """Context processor: `cart_count`, counted only where a template shows it."""
+    return {"cart_count": lambda: item_count(request)}
 
 
 def no_such_page(request: HttpRequest) -> HttpResponse:
@@ -57,6 +170,7 @@ def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """One answer for what is not there and for what is somebody else's (SECURITY SE2)."""
     if request.path.startswith(("/api/", "/webhooks/")):
         return problem_response(request, Problem("not-found", "There is nothing here."))
     return render(request, "404.html", status=404)

@@ -12,7 +12,7 @@ from django.http import HttpRequest, HttpResponse
 
 SAME_KEY, NEW_KEY, NO = "same-key", "new-key", "no"
 
-# name: (status, retry, title)
+# By name: status, retry, title.
 PROBLEMS: dict[str, tuple[int, str, str]] = {
     "validation-failed": (400, SAME_KEY, "Some fields need another look"),
     "idempotency-key-missing": (400, SAME_KEY, "The Idempotency-Key header is missing"),

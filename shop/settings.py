@@ -96,7 +96,7 @@ DATABASES["default"] |= {
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-# --- Redis: a courtesy. Every use has short time-outs, no retries, and a way on without it (RULES R71) ----------------
+# --- Redis: a courtesy. Every use has short time-outs, no retries, and a way on without it (RULES R71) --------------
 
 REDIS_URL = env.str("REDIS_URL", "redis://127.0.0.1:6379/0")
 _NO_RETRY = Retry(NoBackoff(), 0)
@@ -113,7 +113,7 @@ CACHES = {
 }
 REDIS_PAUSE = timedelta(seconds=5)  # after a failure this process asks no Redis for so long
 
-# --- Sessions, users, cookies: in PostgreSQL, so that nothing a shopper does needs Redis -------------------------------
+# --- Sessions, users, cookies: in PostgreSQL, so that nothing a shopper does needs Redis ----------------------------
 
 SESSION_ENGINE = "django.contrib.sessions.backends.db"
 SESSION_COOKIE_AGE = 14 * 24 * 3600
@@ -143,6 +143,9 @@ AUTH_PASSWORD_VALIDATORS = [
 LOGIN_URL = "/account/log-in/"
 LOGIN_REDIRECT_URL = "/account/orders/"
 LOGOUT_REDIRECT_URL = "/"
+PASSWORD_RESET_TIMEOUT = 3600  # seconds
+# Called with (request, user, guest_id) just before the session becomes the user's.
+AT_LOG_IN = ["shop.cart.merge_at_log_in", "orders.ownership.adopt_orders"]
 
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
 
@@ -179,7 +182,7 @@ EMAIL_USE_SSL = bool(_EMAIL.get("EMAIL_USE_SSL", False))
 EMAIL_TIMEOUT = 10
 DEFAULT_FROM_EMAIL = "Payonce <orders@payonce.example>"
 
-# --- Stripe -----------------------------------------------------------------------------------------------------------
+# --- Stripe ---------------------------------------------------------------------------------------------------------
 
 STRIPE_SECRET_KEY = env.str("STRIPE_SECRET_KEY", "")
 STRIPE_PUBLISHABLE_KEY = env.str("STRIPE_PUBLISHABLE_KEY", "")
@@ -189,7 +192,7 @@ STRIPE_JS_URL = env.str("STRIPE_JS_URL", "https://js.stripe.com/clover/stripe.js
 STRIPE_API_VERSION = "2026-10-28.endive"
 PAYMENT_ENV = env.str("PAYMENT_ENV", "dev" if DEBUG else "live")  # prefix of every gateway key, and in every metadata
 
-# --- Time: one table, checked at start by payments.checks (RULES R91) ---------------------------------------------------
+# --- Time: one table, checked at start by payments.checks (RULES R91) -----------------------------------------------
 
 CREATE_TIMEOUT = timedelta(seconds=5)  # Stripe: creating an intent asks no bank
 CONFIRM_TIMEOUT = timedelta(seconds=20)  # card calls need more than 5 s
@@ -216,7 +219,7 @@ DECLINES_PER_ORDER = 10  # definite declines of one order within an hour; then 4
 REDIS_LOCK = "payments.redis_lock.redis_lock"
 PAYMENT_GATEWAY = "payments.gateways.stripe.StripeGateway"
 
-# --- Celery: never needed for a right answer, only for a fast one -------------------------------------------------------
+# --- Celery: never needed for a right answer, only for a fast one ---------------------------------------------------
 
 CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", REDIS_URL)
 CELERY_TASK_IGNORE_RESULT = True
@@ -261,7 +264,7 @@ SPECTACULAR_SETTINGS = {
 }
 API_BODY_MOST = 16 * 1024  # bytes; 413 above
 
-# --- Content Security Policy: no inline script or style anywhere (SECURITY SE21) -------------------------------------------
+# --- Content Security Policy: no inline script or style anywhere (SECURITY SE21) ------------------------------------
 
 _STRIPE_ORIGIN = "/".join(STRIPE_JS_URL.split("/")[:3])
 _REAL_STRIPE = _STRIPE_ORIGIN == "https://js.stripe.com"
@@ -288,7 +291,7 @@ CONTENT_SECURITY_POLICY = {
     }
 }
 
-# --- Logs: one JSON line an event, UTC --------------------------------------------------------------------------------
+# --- Logs: one JSON line an event, UTC ------------------------------------------------------------------------------
 
 _BEFORE: list[Any] = [
     structlog.contextvars.merge_contextvars,
@@ -314,7 +317,7 @@ LOGGING: dict[str, Any] = {
     "root": {"handlers": ["console"], "level": "INFO"},
     "loggers": {"stripe": {"level": "WARNING"}, "django.server": {"level": "WARNING"}},
 }
-# A line knows its request; who asked is in the rows. (Asking for the user would read session and user on every request.)
+# A line knows its request; who asked is in the rows. Asking for the user would cost every request two reads.
 DJANGO_STRUCTLOG_USER_ID_FIELD = ""
 DJANGO_STRUCTLOG_IP_LOGGING_ENABLED = False
 structlog.configure(

@@ -1,7 +1,8 @@
 import django.db.models.deletion
-import shop.ids
 from django.conf import settings
 from django.db import migrations, models
+
+import shop.ids
 
 
 class Migration(migrations.Migration):
