@@ -41,7 +41,7 @@ def main() -> int:
     _settle_later(account, later)
     server.gateway = Gateway(account, rules, options.secret_key, options.publishable_key)
     server.control = Control(account, rules, webhooks, later)
-    server.pages = Pages()
+    server.pages = Pages(server.control)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _end)
     threading.Thread(target=server.serve_forever, args=(0.05,), name="accept", daemon=True).start()

@@ -59,6 +59,8 @@ class Account:
         self.shelves: dict[str, Shelf] = {noun: Shelf() for noun in (INTENT, CHARGE, EVENT, METHOD, TOKEN, BALANCE)}
         self.charges_of: dict[str, list[str]] = defaultdict(list)
         self.intents_of: dict[str, list[str]] = defaultdict(list)  # by metadata.order
+        self.taken: dict[str, set[str]] = defaultdict(set)  # the charges that took money, by metadata.order
+        self.overcharged: set[str] = set()
         self.due: dict[str, None] = {}  # events whose webhook is not delivered yet
         self.calls: deque[Json] = deque(maxlen=_CALLS_KEPT)
 
@@ -98,6 +100,11 @@ class Account:
         new = thing["id"] not in self.shelves[noun]
         if noun == CHARGE and new and thing["payment_intent"]:
             self.charges_of[thing["payment_intent"]].append(thing["id"])
+        if noun == CHARGE and thing["captured"] and thing["metadata"].get("order"):
+            taken = self.taken[thing["metadata"]["order"]]
+            taken.add(thing["id"])
+            if len(taken) > 1:
+                self.overcharged.add(thing["metadata"]["order"])
         if noun == INTENT:
             order = thing["metadata"].get("order")
             if order and thing["id"] not in self.intents_of[order]:

@@ -46,9 +46,9 @@ def check_amount(amount: int, currency: str, param: str = "amount") -> None:
     if amount < 1:
         raise refused_parameter("This value must be greater than or equal to 1.", param, "parameter_invalid_integer")
     if amount > _MAXIMUM:
-        raise _refused(f"Amount must be no more than {_display(_MAXIMUM, currency)}", param, "amount_too_large")
+        raise _refused(f"Amount must be no more than {display(_MAXIMUM, currency)}", param, "amount_too_large")
     if amount < _MINIMUM.get(currency, 1):
-        least = _display(_MINIMUM[currency], currency)
+        least = display(_MINIMUM[currency], currency)
         raise _refused(f"Amount must be at least {least}", param, "amount_too_small")
     if DECIMALS[currency] == 3 and amount % 10:
         raise refused_parameter(
@@ -64,6 +64,6 @@ def _refused(message: str, param: str, code: str) -> StripeError:
     return refused_parameter(message, param, code)
 
 
-def _display(amount: int, currency: str) -> str:
+def display(amount: int, currency: str) -> str:
     decimals = DECIMALS[currency]
     return f"{amount / 10**decimals:,.{decimals}f} {currency}"

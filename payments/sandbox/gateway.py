@@ -11,12 +11,13 @@ import contextlib
 import hmac
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
 from . import API_VERSION, endpoints
 from .account import INTENT, Account, Cause
+from .answers import Answer
 from .endpoints import Context, Endpoint
 from .errors import (
     StripeError,
@@ -58,15 +59,6 @@ class Request:
     @property
     def path(self) -> str:
         return urlsplit(self.target).path
-
-
-@dataclass
-class Answer:
-    status: int
-    body: str
-    headers: dict[str, str] = field(default_factory=dict)
-    wire: str | None = None  # reset, hang or drip: what the connection does with this answer
-    seconds: float = 0.0
 
 
 class Gateway:

@@ -204,7 +204,6 @@ def _check_confirmation(change: Change, intent: Json, params: Json) -> None:
     if "amount_to_confirm" in params and params["amount_to_confirm"] != intent["amount"]:
         raise invalid_request(
             "The amount_to_confirm does not match the amount of the PaymentIntent.",
-            code="amount_mismatch",
             param="amount_to_confirm",
         )
     token = check_token(change, params["confirmation_token"]) if "confirmation_token" in params else None

@@ -196,13 +196,11 @@ def check_token(change: Change, token_id: str) -> Json:
         raise invalid_request(
             f"The ConfirmationToken {token_id} has already been used and cannot be used again. Create a new "
             "ConfirmationToken to confirm this PaymentIntent.",
-            code="confirmation_token_already_used",
             param="confirmation_token",
         )
-    if token["expires_at"] < change.clock.seconds():
+    if token["expires_at"] is not None and token["expires_at"] < change.clock.seconds():
         raise invalid_request(
             f"The ConfirmationToken {token_id} has expired.",
-            code="confirmation_token_expired",
             param="confirmation_token",
         )
     return token
@@ -212,7 +210,7 @@ def use_token(change: Change, token_id: str, intent_id: str) -> Json:
     """Marks it used, whatever the bank then says, and returns its PaymentMethod."""
     token = change.get(TOKEN, token_id)
     assert token is not None
-    change.put(TOKEN, {**token, "payment_intent": intent_id})
+    change.put(TOKEN, {**token, "payment_intent": intent_id, "expires_at": None})
     method = change.get(METHOD, change.private(TOKEN, token_id)["method"])
     assert method is not None
     return method

@@ -20,8 +20,9 @@ from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+from .answers import Answer
 from .control import Control, Refused
-from .gateway import Answer, Gateway, HungUp, Request
+from .gateway import Gateway, HungUp, Request
 from .pages import Pages
 
 _LARGEST_BODY = 1 << 20
@@ -72,12 +73,21 @@ class Connection(BaseHTTPRequestHandler):
         path = urlsplit(self.path).path
         if path.startswith("/v1/"):
             self._answer_api(body)
+        elif self._is_foreign():
+            self._write(Answer(403, "Only for this machine's own pages and tests.", {"Content-Type": "text/plain"}))
         elif path.startswith("/_sandbox/"):
             self._answer_control(path.removeprefix("/_sandbox/"), body)
         else:
             query = dict(parse_qsl(urlsplit(self.path).query))
             form = dict(parse_qsl(body.decode(errors="replace")))
             self._write(self.server.pages.answer(self.command, path, query, form))
+
+    def _is_foreign(self) -> bool:
+        """A page of another site in the developer's browser must not turn the switches."""
+        host = (self.headers.get("Host") or "").rpartition(":")[0]
+        own = {f"http://{name}:{self.server.server_address[1]}" for name in ("127.0.0.1", "localhost")}
+        origin = self.headers.get("Origin")
+        return host not in ("127.0.0.1", "localhost") or (self.command != "GET" and origin not in (None, *own))
 
     def _answer_api(self, body: bytes) -> None:
         if self.command == "OPTIONS":

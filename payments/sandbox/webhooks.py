@@ -45,10 +45,12 @@ class Webhooks:
         account.on_event = self.announce
 
     def switch(self, wanted: Json) -> Json:
-        unknown = set(wanted) - {"mode", "seconds", "times"}
+        unknown = set(wanted) - {"mode", "seconds", "times", "url"}
         if unknown or wanted.get("mode", "normal") not in MODES:
-            raise ValueError(f"mode is one of {', '.join(MODES)}, with seconds or times")
+            raise ValueError(f"mode is one of {', '.join(MODES)}, with seconds, times or url")
         self.mode = wanted.get("mode", "normal")
+        if "url" in wanted:
+            self.url = wanted["url"] or None
         self.seconds = float(wanted.get("seconds", 5.0 if self.mode == "late" else 0.0))
         self.times = int(wanted.get("times", 5 if self.mode == "repeated" else 1))
         return self.state()
