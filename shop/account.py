@@ -16,7 +16,7 @@ from django.contrib.auth.models import User
 from django.db import IntegrityError
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import render, resolve_url
-from django.urls import reverse_lazy
+from django.urls import reverse, reverse_lazy
 from django.utils.decorators import method_decorator
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.module_loading import import_string
@@ -25,6 +25,8 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from shop.guests import known_guest_id
 from shop.pages import SeeOther, personal
+
+View = Callable[..., HttpResponseBase]
 
 _BACKEND = "django.contrib.auth.backends.ModelBackend"
 
@@ -122,7 +124,7 @@ def log_out(request: HttpRequest) -> HttpResponse:
     """The session ends with all that it held: cart, guest id, CSRF token."""
     logout(request)
     messages.success(request, "You are logged out.")
-    return SeeOther(resolve_url(settings.LOGOUT_REDIRECT_URL))
+    return SeeOther(reverse("home"))
 
 
 def _enter(request: HttpRequest, user: Any) -> None:
@@ -149,7 +151,7 @@ def _form_page(request: HttpRequest, template: str, form: forms.Form) -> HttpRes
 # --- A new password: Django's views, our pages ----------------------------------------------------------------------
 
 
-def _ends_in_see_other(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
+def _ends_in_see_other(view: View) -> View:
     """Django's form views answer a post with 302; ours with 303 (RULES R46)."""
 
     @wraps(view)
@@ -162,7 +164,7 @@ def _ends_in_see_other(view: Callable[..., HttpResponseBase]) -> Callable[..., H
     return with_see_other
 
 
-_form_view = [personal, _ends_in_see_other]
+_form_view: list[Callable[[View], View]] = [personal, _ends_in_see_other]
 
 
 @method_decorator(_form_view, name="dispatch")

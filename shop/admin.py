@@ -1,5 +1,7 @@
 """Staff look after products here. Plain ModelAdmin: what a product may be is said by the model."""
 
+from collections.abc import Sequence
+
 from django.contrib import admin
 from django.http import HttpRequest
 
@@ -31,7 +33,7 @@ class ProductAdmin(admin.ModelAdmin[Product]):
     def get_readonly_fields(self, request: HttpRequest, obj: Product | None = None) -> list[str]:
         return ["sku", "stock"] if obj else []
 
-    def get_prepopulated_fields(self, request: HttpRequest, obj: Product | None = None) -> dict[str, list[str]]:
+    def get_prepopulated_fields(self, request: HttpRequest, obj: Product | None = None) -> dict[str, Sequence[str]]:
         return {} if obj else {"slug": ["name"]}
 
     def has_delete_permission(self, request: HttpRequest, obj: Product | None = None) -> bool:

@@ -113,7 +113,7 @@ def _as_problem(error: Exception) -> Problem:  # noqa: C901  a table
         case exceptions.UnsupportedMediaType():
             return Problem("unsupported-media-type", "Send application/json.")
         case exceptions.Throttled():
-            return Problem("throttled", "Please wait a moment and try again.", int(error.wait or 5))
+            return Problem("throttled", "Please wait a moment and try again.", int(getattr(error, "wait", None) or 5))
         case OperationalError() | InterfaceError():
             log.warning("database_unavailable", error=type(error).__name__)
             return Problem("unavailable", "Our database is not answering. Please try again in a moment.")

@@ -142,7 +142,6 @@ AUTH_PASSWORD_VALIDATORS = [
 ]
 LOGIN_URL = "/account/log-in/"
 LOGIN_REDIRECT_URL = "/account/orders/"
-LOGOUT_REDIRECT_URL = "/"
 PASSWORD_RESET_TIMEOUT = 3600  # seconds
 # Called with (request, user, guest_id) just before the session becomes the user's.
 AT_LOG_IN = ["shop.cart.merge_at_log_in", "orders.ownership.adopt_orders"]
