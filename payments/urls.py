@@ -1,5 +1,18 @@
-"""Addresses of payments."""
+"""Addresses of all money routes."""
 
-from django.urls import URLPattern
+from django.urls import path, re_path
 
-urlpatterns: list[URLPattern] = []
+from payments import pages, views, webhooks
+
+urlpatterns = [
+    path("orders/<str:order_id>/pay/", pages.pay, name="pay"),
+    path("orders/<str:order_id>/return/", pages.returned, name="return-from-bank"),
+    path("orders/<str:order_id>/cancel/", pages.cancel, name="cancel-order"),
+    path("orders/<str:order_id>/start-over/", pages.start_over, name="start-over"),
+    path("api/orders/<str:order_id>/payments/", views.PayView.as_view(), name="api-payments"),
+    path("api/orders/<str:order_id>/payment-status/", views.PaymentStatusView.as_view(), name="api-payment-status"),
+    path("api/orders/<str:order_id>/start-over/", views.StartOverView.as_view(), name="api-start-over"),
+    path("api/orders/<str:order_id>/cancel/", views.CancelView.as_view(), name="api-cancel"),
+    # With and without the slash: a redirect would lose the event (RULES R85).
+    re_path(r"^webhooks/stripe/?$", webhooks.stripe_webhook, name="stripe-webhook"),
+]

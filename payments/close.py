@@ -1,0 +1,163 @@
+"""Close: give up an order's payment. Stripe first, and only then the slot and the stock (DESIGN section 5, closing).
+
+A shopper's cancel, an order's expiry and "start over" are one act with three ends: (1) commit the wish, from which
+moment nobody confirms; (2) cancel at Stripe; (3) settle what Stripe said. If the money was faster, the order is paid.
+A process that dies in between leaves a wish that the completer carries out.
+"""
+
+import datetime
+from enum import Enum
+
+import structlog
+from django.conf import settings
+from django.db.models import Exists, OuterRef
+from django.utils import timezone
+
+from orders.models import Order
+from payments.errors import GatewayError, Invalid, KeyReused, NothingSent, StaleLease, Undecided, WrongState
+from payments.gateways.base import Call, gateway
+from payments.gateways.transport import Deadline
+from payments.leases import take_lease
+from payments.models import Asker, Attempt, Outcome, Payment, PaymentEvent
+from payments.pay import in_progress, look_at_intent, open_payment
+from payments.row_lock import give_back_connections, locked_order
+from payments.settle import Finding, carry_out_closing, settle
+from shop.problems import Problem
+
+log = structlog.get_logger(__name__)
+
+
+class Wish(Enum):
+    """Why an order's payment is given up; stored as `closing_reason`."""
+
+    CANCEL = "cancel"
+    EXPIRE = "expire"
+    START_OVER = "start-over"
+
+
+def close_order(order_id: str, wish: Wish, by: str, asked_by: Asker) -> Order:
+    """Commit the wish and carry it out as far as Stripe answers now. Idempotent by the order's state.
+
+    Returns:
+        The order as it is afterwards; still closing if Stripe has not answered yet.
+
+    Raises:
+        Problem: order-already-paid; request-in-progress while a press is being made.
+    """
+    if _commit_wish(order_id, wish, by, asked_by):
+        finish_closing(order_id, asked_by)
+    return Order.objects.get(pk=order_id)
+
+
+def _commit_wish(order_id: str, wish: Wish, by: str, asked_by: Asker) -> bool:
+    """Whether there is something to carry out."""
+    with locked_order(order_id) as order:
+        if order.is_paid:
+            raise Problem("order-already-paid", "This order is paid already.", extra={"order": order.pk})
+        if order.is_closed:
+            return False
+        if order.is_closing:
+            return True
+        live = Attempt.objects.filter(order=order).live().with_lease_state().first()  # type: ignore[attr-defined]
+        if live is not None and live.lease_runs:
+            raise in_progress(order, live, same_key=True)
+        if wish is Wish.START_OVER and live is None:
+            return False
+        order.closing_since, order.closing_by, order.closing_reason = timezone.now(), by, wish.value
+        order.save(update_fields=["closing_since", "closing_by", "closing_reason"])
+        PaymentEvent.objects.create(order=order, kind="closing", to_state=wish.value, asked_by=asked_by, actor=by)
+        return True
+
+
+def finish_closing(order_id: str, asked_by: Asker) -> None:
+    """Carry out a committed wish. Whoever calls it: the request, or the completer when the request's process died."""
+    calls: list[Call] = []
+    deadline = Deadline(settings.PRESS_BUDGET.total_seconds())
+    payment = _payment_to_close(order_id)
+    if payment is not None and payment.intent_id is None:
+        payment = _learn_intent(payment, deadline, calls)
+    lease = take_lease(payment) if payment is not None else None
+    if payment is None or lease is None:
+        return
+    give_back_connections()
+    try:
+        settle(payment, lease, cancel_intent(payment, deadline, calls), asked_by)
+    except StaleLease as error:
+        log.warning("stale_lease", payment=payment.pk, error=str(error))
+
+
+def _payment_to_close(order_id: str) -> Payment | None:
+    """The payment whose intent must be canceled first. If there is none, the order ends here and now."""
+    with locked_order(order_id) as order:
+        if not order.is_closing:
+            return None
+        payment = Payment.objects.filter(order=order).exclude(phase__in=Payment.OVER).first()
+        if payment is None or payment.first_sent_at is None:
+            # Nothing was ever sent to Stripe: there is nothing that could charge.
+            if payment is not None:
+                Payment.objects.filter(pk=payment.pk).update(phase=Payment.Phase.ABANDONED, locked_until=None)
+            _release_started(order)
+            carry_out_closing(order)
+            return None
+        if payment.phase == Payment.Phase.OPEN:
+            Payment.objects.filter(pk=payment.pk).update(phase=Payment.Phase.CLOSING)
+            payment.phase = Payment.Phase.CLOSING
+        return payment
+
+
+def _release_started(order: Order) -> None:
+    """A press whose holder died before it sent anything must not outlive its order."""
+    Attempt.objects.filter(order=order, phase=Attempt.Phase.STARTED).update(
+        phase=Attempt.Phase.FINISHED, outcome=Outcome.RELEASED, locked_until=None
+    )
+
+
+def _learn_intent(payment: Payment, deadline: Deadline, calls: list[Call]) -> Payment | None:
+    """An intent whose id we never heard is learnt by replaying its create: the payment to close, if there is one."""
+    try:
+        open_payment(payment, deadline, calls)
+    except NothingSent as error:
+        log.info("intent_not_learnt", payment=payment.pk, error=str(error))
+    again = _payment_to_close(payment.order_id)
+    return again if again is not None and again.intent_id is not None else None
+
+
+def cancel_intent(payment: Payment, deadline: Deadline, calls: list[Call]) -> Finding:
+    """Cancel at Stripe, and take the answer: canceled, or what was faster. Under the payment's or attempt's lease.
+
+    The key grows after each definite answer, for Stripe would replay a stored refusal for a day.
+    """
+    assert payment.intent_id is not None
+    try:
+        return Finding(
+            gateway().cancel_intent(payment.intent_id, payment.cancel_key, deadline, calls), calls=tuple(calls)
+        )
+    except (WrongState, Invalid, KeyReused):
+        Payment.objects.filter(pk=payment.pk, cancels=payment.cancels).update(cancels=payment.cancels + 1)
+        give_back_connections()
+        return look_at_intent(payment, deadline, calls)
+    except Undecided as error:
+        if error.stored_5xx:
+            Payment.objects.filter(pk=payment.pk, cancels=payment.cancels).update(cancels=payment.cancels + 1)
+            give_back_connections()
+        return Finding(outcome=Outcome.UNKNOWN, calls=tuple(calls))
+    except GatewayError:
+        return Finding(outcome=Outcome.UNKNOWN, calls=tuple(calls))
+
+
+def expire_due(limit: int = 200, now: datetime.datetime | None = None) -> int:
+    """Close the orders whose hold is over; never one with a live attempt. How many were asked to close."""
+    now = now or timezone.now()
+    live = Attempt.objects.filter(order=OuterRef("pk")).live()  # type: ignore[attr-defined]
+    due = Order.objects.filter(status=Order.Status.PENDING, expires_at__lt=now, closing_since=None).exclude(
+        Exists(live)
+    )
+    ids = list(due.order_by("expires_at").values_list("pk", flat=True)[:limit])
+    for order_id in ids:
+        try:
+            close_order(order_id, Wish.EXPIRE, by="expiry", asked_by=Asker.COMPLETER)
+        except Problem as problem:
+            log.info("not_expired", order=order_id, problem=problem.name)
+        except GatewayError as error:
+            log.warning("not_expired", order=order_id, error=repr(error))
+    return len(ids)

@@ -1,0 +1,152 @@
+"""Complete: finish what a dead process or a lost answer left. Also "ask Stripe now", for whoever asks.
+
+Take the lease first, then look, then settle: what was fetched before the lease is worth nothing. Celery's beat runs
+it every 30 s and so does `manage.py reconcile_payments`; both at once are harmless, a lease has one holder.
+"""
+
+from dataclasses import replace
+
+import structlog
+from django.conf import settings
+from django.db.models import Q
+from django.utils import timezone
+
+from orders.models import Order
+from payments.close import cancel_intent, finish_closing
+from payments.errors import KeyInUse, StaleLease
+from payments.gateways.base import Call, Intent
+from payments.gateways.transport import Deadline
+from payments.leases import Lease, take_lease
+from payments.models import Asker, Attempt, DatabaseClock, Outcome, Payment
+from payments.pay import look_at_intent, send_confirm
+from payments.row_lock import give_back_connections, locked_order
+from payments.settle import Finding, judge, settle
+
+log = structlog.get_logger(__name__)
+
+
+def find_out(attempt: Attempt, deadline: Deadline, calls: list[Call]) -> Finding:
+    """What became of a confirm that may have been sent. The caller holds the attempt's lease.
+
+    Look at the intent; if it shows nothing of this attempt, send the very same confirm again, but only soon after the
+    click; later, cancel the intent and take that answer. So every unknown ends in something definite (RULES R53, R88).
+    """
+    payment = attempt.payment
+    finding = look_at_intent(payment, deadline, calls)
+    intent = finding.intent
+    if intent is None or intent.status in ("succeeded", "canceled"):
+        return finding
+    verdict = judge(attempt, payment, finding)
+    if verdict == Outcome.UNKNOWN and _may_confirm_again(attempt):
+        again = send_confirm(attempt, payment, deadline, calls)
+        # It may have run before, so a refusal to run it now proves nothing.
+        refused = again.outcome in (Outcome.RELEASED, Outcome.FAILED)
+        return replace(again, outcome=Outcome.UNKNOWN) if refused else again
+    if _must_end(attempt, verdict):
+        _commit_payment_closing(payment)
+        give_back_connections()
+        return cancel_intent(payment, deadline, calls)
+    return finding
+
+
+def _may_confirm_again(attempt: Attempt) -> bool:
+    return (
+        not attempt.was_pending
+        and not attempt.stored_5xx
+        and not attempt.order.is_closing
+        and attempt.payment.phase == Payment.Phase.OPEN
+        and timezone.now() - attempt.claimed_at < settings.CONFIRM_AGAIN
+    )
+
+
+def _must_end(attempt: Attempt, verdict: Outcome) -> bool:
+    """Whether it is time for the definite act: cancel the intent."""
+    giving_up = attempt.order.is_closing or attempt.payment.phase == Payment.Phase.CLOSING
+    if verdict == Outcome.REQUIRES_ACTION:
+        return giving_up or timezone.now() - attempt.claimed_at > settings.ACTION_LIFE
+    return verdict == Outcome.UNKNOWN
+
+
+def _commit_payment_closing(payment: Payment) -> None:
+    with locked_order(payment.order_id):
+        Payment.objects.filter(pk=payment.pk, phase=Payment.Phase.OPEN).update(phase=Payment.Phase.CLOSING)
+
+
+def complete_attempt(attempt_id: str, asked_by: Asker, actor: str = "") -> Attempt | None:
+    """Take the attempt over if its lease has ended, and bring it as far as Stripe allows; None if it is not ours."""
+    attempt = Attempt.objects.select_related("payment", "order").get(pk=attempt_id)
+    lease = take_lease(attempt)
+    if lease is None:
+        return None
+    if attempt.phase == Attempt.Phase.STARTED:
+        # Nothing was sent, and nobody but the shopper's own key may go on from here.
+        return _settle(attempt, lease, Finding(outcome=Outcome.RELEASED), asked_by, actor)
+    give_back_connections()
+    calls: list[Call] = []
+    deadline = Deadline(settings.PRESS_BUDGET.total_seconds())
+    try:
+        finding = find_out(attempt, deadline, calls)
+    except KeyInUse:
+        finding = Finding(outcome=Outcome.UNKNOWN, calls=tuple(calls))
+    return _settle(attempt, lease, finding, asked_by, actor)
+
+
+def _settle(attempt: Attempt, lease: Lease, finding: Finding, asked_by: Asker, actor: str) -> Attempt | None:
+    try:
+        return settle(attempt.payment, lease, finding, asked_by, actor)
+    except StaleLease as error:
+        log.warning("stale_lease", attempt=attempt.pk, error=str(error))
+        return None
+
+
+def ask_stripe(order: Order, asked_by: Asker, actor: str = "", event_key: str = "") -> tuple[bool, Intent | None]:
+    """Look at the order's intent now and settle what it shows; never confirms. Whether it could, and what it saw.
+
+    A press under way keeps its lease, and settles for itself; only what never goes stale (succeeded, canceled) is
+    settled beside it.
+    """
+    payment = Payment.objects.filter(order=order, intent_id__isnull=False).order_by("-n").first()
+    if payment is None or payment.is_over or payment.phase == Payment.Phase.SUCCEEDED:
+        return True, None
+    attempt = Attempt.objects.filter(payment=payment).undecided().first()  # type: ignore[attr-defined]
+    if attempt is not None and attempt.phase == Attempt.Phase.STARTED:
+        return False, None
+    lease = take_lease(attempt or payment)
+    give_back_connections()
+    finding = look_at_intent(payment, Deadline(settings.LOOK_TIMEOUT.total_seconds()), [])
+    finding = replace(finding, event_key=event_key)
+    intent = finding.intent
+    never_stale = intent is not None and intent.status in ("succeeded", "canceled")
+    if lease is None and not never_stale:
+        return False, intent
+    try:
+        settle(payment, lease, finding, asked_by, actor)
+    except StaleLease as error:
+        log.warning("stale_lease", payment=payment.pk, error=str(error))
+        return False, intent
+    return intent is not None, intent
+
+
+def due_attempts(limit: int = 100) -> list[str]:
+    """Ids of attempts that nobody holds and whose next look is due: the queue, read from the rows themselves."""
+    now = DatabaseClock()
+    due = Attempt.objects.exclude(phase=Attempt.Phase.FINISHED).filter(
+        Q(locked_until__isnull=True) | Q(locked_until__lt=now),
+        Q(next_look_at__isnull=True) | Q(next_look_at__lte=now),
+    )
+    return list(due.order_by("claimed_at").values_list("pk", flat=True)[:limit])
+
+
+def complete_due(asked_by: Asker = Asker.COMPLETER, limit: int = 100) -> tuple[int, int]:
+    """One round of the completer: (looked at, changed)."""
+    changed = 0
+    ids = due_attempts(limit)
+    for one in ids:
+        before = Attempt.objects.filter(pk=one).values_list("phase", "outcome").first()
+        attempt = complete_attempt(one, asked_by)
+        changed += attempt is not None and (attempt.phase, attempt.outcome) != before
+    closing = list(Order.objects.filter(closing_since__isnull=False).values_list("pk", flat=True)[:limit])
+    for order_id in closing:
+        finish_closing(order_id, asked_by)
+        changed += not Order.objects.filter(pk=order_id, closing_since__isnull=False).exists()
+    return len(ids) + len(closing), changed

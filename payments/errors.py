@@ -1,0 +1,65 @@
+"""What can go wrong with money, each class saying what is *known*. HTTP codes are the view's business."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+class GatewayError(Exception):
+    """A call to the gateway did not give what was asked for."""
+
+
+class NothingSent(GatewayError):
+    """No send of this call can have arrived, or the gateway turned it away before running it. Nothing happened."""
+
+    def __init__(self, text: str, *, needs_staff: bool = False) -> None:
+        super().__init__(text)
+        self.needs_staff = needs_staff  # 401, 403: our key is wrong
+
+
+class Undecided(GatewayError):
+    """Something was sent and the answer is not known: the charge may exist. Never to be read as "not charged"."""
+
+    def __init__(self, text: str, *, stored_5xx: bool = False) -> None:
+        super().__init__(text)
+        self.stored_5xx = stored_5xx  # the gateway keeps a 5xx under the key: a replay only repeats it
+
+
+@dataclass
+class Declined(GatewayError):
+    """The gateway answered under this very key, and the answer is no (402)."""
+
+    code: str
+    decline_code: str = ""
+    charge_id: str = ""
+
+
+@dataclass
+class Invalid(GatewayError):
+    """The gateway refused the parameters (400, 404). `param` names the one, where it said so."""
+
+    code: str
+    param: str
+    text: str
+
+
+class KeyInUse(GatewayError):
+    """Another of our requests with the same gateway key is inside right now."""
+
+
+class KeyReused(GatewayError):
+    """The same gateway key came with other parameters: a bug of ours, or a claim that was lost and made anew."""
+
+
+@dataclass
+class WrongState(GatewayError):
+    """The intent is not in a state for this call; look at it and let its state decide."""
+
+    detail: dict[str, Any] = field(default_factory=dict)
+
+
+class StaleLease(Exception):
+    """Somebody else took the row over: write nothing, answer from the row as it is now (RULES R50)."""
+
+
+class RowBusy(Exception):
+    """Another transaction holds the order's row for longer than we wait (2 s). Nothing was done."""

@@ -1,0 +1,414 @@
+"""Layer 3 of 5 - database: unique keys, one live attempt per order, fencing. (`row_lock.py` is its other half.)
+
+Stops: two rows for one key, two live attempts of one order, two payments of one order, two settlements, a late writer.
+Does not stop: a charge made outside our rows (the sweep finds it).
+
+The row is the record: there is no table of idempotency keys and no outbox. A row whose work is not done is the queue.
+Each constraint is named by what it guarantees, so that the database's error reads as a sentence.
+"""
+
+import hashlib
+from typing import Any, ClassVar
+
+from django.conf import settings
+from django.db import models
+from django.db.models import F, Func, Q
+from django.db.models.functions import Coalesce
+
+from orders.models import Order
+from shop.ids import new_id
+from shop.money import CURRENCY_CHOICES, money_text
+
+
+class DatabaseClock(Func):
+    """`clock_timestamp()`: leases are set and compared by the database's clock alone (RULES R48)."""
+
+    template = "clock_timestamp()"
+    output_field = models.DateTimeField()
+    allowed_default = True
+
+    def __init__(self, *expressions: Any, **extra: Any) -> None:
+        super().__init__(*expressions, **{"output_field": models.DateTimeField()} | extra)
+
+
+class Outcome(models.TextChoices):
+    """What is known of an attempt. Empty while a press is being worked on and nothing is known yet."""
+
+    SUCCEEDED = "succeeded"
+    REQUIRES_ACTION = "requires_action"
+    PROCESSING = "processing"
+    UNKNOWN = "unknown"
+    DECLINED = "declined"
+    FAILED = "failed"
+    CANCELED = "canceled"
+    RELEASED = "released"
+
+
+# An attempt with one of these neither has charged nor ever will. Every other is live.
+DEAD = (Outcome.DECLINED, Outcome.FAILED, Outcome.CANCELED, Outcome.RELEASED)
+# Never changes again, and its stored answer is replayed. Released is not: its key may be claimed again.
+FINAL = (Outcome.SUCCEEDED, Outcome.DECLINED, Outcome.FAILED, Outcome.CANCELED)
+
+
+class Leased(models.Model):
+    """Who may write this row, until when (database clock), and the fencing number that proves it (leases.py)."""
+
+    lease_token = models.BigIntegerField(default=0)
+    locked_until = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        abstract = True
+
+
+class Payment(Leased):
+    """What an order owes: one row, one PaymentIntent at Stripe. Amounts in minor units.
+
+    Everything needed to repeat the exact create call (`idempotency_key`, `create_params`) is committed before the call.
+    """
+
+    class Phase(models.TextChoices):
+        OPENING = "opening"
+        OPEN = "open"
+        CLOSING = "closing"
+        SUCCEEDED = "succeeded"
+        CANCELED = "canceled"
+        ABANDONED = "abandoned"
+
+    OVER = (Phase.CANCELED, Phase.ABANDONED)
+
+    id = models.CharField(primary_key=True, max_length=32, default=new_id, editable=False)
+    order = models.ForeignKey(Order, on_delete=models.PROTECT, related_name="payments")
+    n = models.PositiveIntegerField()
+    gateway = models.CharField(max_length=20, default="stripe")
+    idempotency_key = models.CharField(max_length=255, unique=True)
+    create_params = models.JSONField()
+    first_sent_at = models.DateTimeField(null=True, blank=True)
+    intent_id = models.CharField(max_length=80, null=True, blank=True)  # noqa: DJ001 - NULLs do not collide
+    amount_minor = models.PositiveBigIntegerField()
+    currency = models.CharField(max_length=3, choices=CURRENCY_CHOICES)
+    captured_minor = models.PositiveBigIntegerField(default=0)
+    refunded_minor = models.PositiveBigIntegerField(default=0)
+    phase = models.CharField(max_length=10, choices=Phase, default=Phase.OPENING)
+    cancels = models.PositiveIntegerField(default=0)  # definite answers to a cancel: the m of the next cancel key
+    charge_id = models.CharField(max_length=80, null=True, blank=True)  # noqa: DJ001
+    card_brand = models.CharField(max_length=20, blank=True)
+    card_last4 = models.CharField(max_length=4, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    succeeded_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["-created_at"]
+        constraints = [
+            models.UniqueConstraint(fields=["order", "n"], name="payments_of_an_order_are_numbered"),
+            models.UniqueConstraint(
+                fields=["order"],
+                condition=~Q(phase__in=["canceled", "abandoned"]),
+                name="one_payment_per_order",
+            ),
+            models.UniqueConstraint(fields=["gateway", "intent_id"], name="one_payment_per_intent"),
+            models.UniqueConstraint(fields=["gateway", "charge_id"], name="one_payment_per_charge"),
+            models.CheckConstraint(condition=Q(amount_minor__gt=0), name="payment_amount_is_positive"),
+            models.CheckConstraint(
+                condition=Q(refunded_minor__lte=F("captured_minor")), name="refunded_at_most_captured"
+            ),
+            models.CheckConstraint(condition=Q(captured_minor__lte=F("amount_minor")), name="captured_at_most_amount"),
+        ]
+        indexes = [
+            models.Index(
+                fields=["locked_until"], condition=Q(phase__in=["opening", "closing"]), name="payment_being_worked_on"
+            ),
+            models.Index(fields=["card_last4"], name="payment_by_last_four"),
+        ]
+
+    def __str__(self) -> str:
+        return f"payment {self.n} of order {self.order_id}"
+
+    @property
+    def amount_text(self) -> str:
+        return money_text(self.amount_minor, self.currency)
+
+    @property
+    def is_over(self) -> bool:
+        return self.phase in self.OVER
+
+    @property
+    def cancel_key(self) -> str:
+        """Gateway key of the next cancel. It grows after each definite answer, for a stored refusal is replayed."""
+        return f"{settings.PAYMENT_ENV}:cancel:{self.pk}:{self.cancels}"
+
+
+def create_key(order_id: str, n: int) -> str:
+    """Gateway key of creating payment n's intent: reproducible from the order, even after a lost claim (RULES R57)."""
+    return f"{settings.PAYMENT_ENV}:create:{order_id}:{n}"
+
+
+def attempt_id(order_id: str, number: int) -> str:
+    """The id of an order's attempt: derived, so that a claim lost with its database is made again under the same
+    gateway key (crash point C22). As hard to guess as the order's id."""
+    return hashlib.sha256(f"attempt:{order_id}:{number}".encode()).hexdigest()[:32]
+
+
+class AttemptQuerySet(models.QuerySet["Attempt"]):
+    def live(self) -> "AttemptQuerySet":
+        """May still charge, or has charged."""
+        return self.exclude(outcome__in=DEAD)
+
+    def undecided(self) -> "AttemptQuerySet":
+        """Live, and not paid: somebody must still find out."""
+        return self.exclude(outcome__in=(*DEAD, Outcome.SUCCEEDED))
+
+    def with_lease_state(self) -> "AttemptQuerySet":
+        """Annotates `lease_runs`, judged by the database's clock."""
+        return self.annotate(
+            lease_runs=models.ExpressionWrapper(
+                Q(locked_until__isnull=False, locked_until__gte=DatabaseClock()), output_field=models.BooleanField()
+            )
+        )
+
+
+class Attempt(Leased):
+    """One press of Pay: one idempotency key, one confirm of the payment's intent.
+
+    phase started -> confirming -> finished, forward only; `confirming` is committed before the confirm call, together
+    with everything needed to send the exact same call again. The one way back is a *released* attempt, of which
+    nothing was sent: the same key with the same body may claim it again.
+    """
+
+    class Phase(models.TextChoices):
+        STARTED = "started"
+        CONFIRMING = "confirming"
+        FINISHED = "finished"
+
+    class Origin(models.TextChoices):
+        SHOPPER = "shopper"
+        GATEWAY = "gateway"  # money that Stripe's book shows and no press of ours explains
+
+    id = models.CharField(primary_key=True, max_length=32, editable=False)
+    order = models.ForeignKey(Order, on_delete=models.PROTECT, related_name="attempts")
+    payment = models.ForeignKey(Payment, on_delete=models.PROTECT, related_name="attempts")
+    number = models.PositiveIntegerField()
+    origin = models.CharField(max_length=8, choices=Origin, default=Origin.SHOPPER)
+    idempotency_key = models.CharField(max_length=255)
+    fingerprint = models.CharField(max_length=64)
+    fingerprint_version = models.PositiveSmallIntegerField(default=1)
+    phase = models.CharField(max_length=10, choices=Phase, default=Phase.STARTED)
+    outcome = models.CharField(max_length=16, choices=Outcome, blank=True)
+    reason = models.CharField(max_length=40, blank=True)  # ours, for shoppers
+    decline_code = models.CharField(max_length=60, blank=True)  # Stripe's, for staff
+    confirm_params = models.JSONField(default=dict)
+    latest_charge_before = models.CharField(max_length=80, blank=True)
+    charge_id = models.CharField(max_length=80, null=True, blank=True)  # noqa: DJ001
+    was_pending = models.BooleanField(default=False)  # once seen in requires_action or processing: look, never confirm
+    stored_5xx = models.BooleanField(default=False)  # Stripe answered 5xx under our key: a replay can only repeat it
+    answer_status = models.PositiveSmallIntegerField(null=True, blank=True)
+    answer_body = models.BinaryField(null=True, blank=True)
+    pressed_at = models.DateTimeField(auto_now_add=True)
+    claimed_at = models.DateTimeField()
+    finished_at = models.DateTimeField(null=True, blank=True)
+    looks = models.PositiveIntegerField(default=0)
+    looked_at = models.DateTimeField(null=True, blank=True)
+    next_look_at = models.DateTimeField(null=True, blank=True)
+
+    objects: ClassVar[models.Manager["Attempt"]] = AttemptQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-number"]
+        constraints = [
+            models.UniqueConstraint(fields=["order", "idempotency_key"], name="one_attempt_per_key"),
+            models.UniqueConstraint(fields=["order", "number"], name="attempts_of_an_order_are_numbered"),
+            models.UniqueConstraint(
+                fields=["order"],
+                condition=~Q(outcome__in=["declined", "failed", "canceled", "released"]),
+                name="one_live_attempt_per_order",
+            ),
+            models.UniqueConstraint(fields=["charge_id"], name="one_attempt_per_charge"),
+            models.CheckConstraint(
+                condition=Q(phase="finished", outcome__in=["succeeded", "declined", "failed", "canceled", "released"])
+                | (~Q(phase="finished") & Q(outcome__in=["", "requires_action", "processing", "unknown"])),
+                name="finished_means_an_end_is_known",
+            ),
+        ]
+        indexes = [
+            models.Index(
+                Coalesce("next_look_at", "locked_until"), condition=~Q(phase="finished"), name="attempt_due_for_a_look"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"press {self.number} of order {self.order_id}"
+
+    @property
+    def payment_status(self) -> str:
+        """The word of the API: the outcome, or the phase while nothing is known yet (DESIGN section 8)."""
+        return self.outcome or self.phase
+
+    @property
+    def is_live(self) -> bool:
+        return self.outcome not in DEAD
+
+    @property
+    def is_final(self) -> bool:
+        return self.outcome in FINAL
+
+    @property
+    def confirm_key(self) -> str:
+        """Gateway key of this attempt's only confirm."""
+        return f"{settings.PAYMENT_ENV}:confirm:{self.pk}"
+
+
+class Refund(Leased):
+    """Money going back: committed before the call, with the same phases and care as an attempt."""
+
+    class Phase(models.TextChoices):
+        STARTED = "started"
+        CONFIRMING = "confirming"
+        FINISHED = "finished"
+
+    class Outcome(models.TextChoices):
+        SUCCEEDED = "succeeded"
+        PENDING = "pending"
+        UNKNOWN = "unknown"
+        FAILED = "failed"
+        CANCELED = "canceled"
+
+    class Reason(models.TextChoices):
+        DUPLICATE = "duplicate"
+        FRAUDULENT = "fraudulent"
+        REQUESTED_BY_CUSTOMER = "requested_by_customer"
+
+    id = models.CharField(primary_key=True, max_length=32, default=new_id, editable=False)
+    payment = models.ForeignKey(Payment, on_delete=models.PROTECT, related_name="refunds")
+    idempotency_key = models.CharField(max_length=255)
+    fingerprint = models.CharField(max_length=64)
+    amount_minor = models.PositiveBigIntegerField()
+    currency = models.CharField(max_length=3, choices=CURRENCY_CHOICES)
+    reason = models.CharField(max_length=24, choices=Reason)
+    actor = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
+    )
+    phase = models.CharField(max_length=10, choices=Phase, default=Phase.STARTED)
+    outcome = models.CharField(max_length=10, choices=Outcome, blank=True)
+    refund_id = models.CharField(max_length=80, null=True, blank=True)  # noqa: DJ001
+    answer_status = models.PositiveSmallIntegerField(null=True, blank=True)
+    answer_body = models.BinaryField(null=True, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["payment", "idempotency_key"], name="one_refund_per_key"),
+            models.UniqueConstraint(fields=["refund_id"], name="one_refund_per_gateway_refund"),
+            models.CheckConstraint(condition=Q(amount_minor__gt=0), name="refund_amount_is_positive"),
+        ]
+
+    def __str__(self) -> str:
+        return f"refund of {money_text(self.amount_minor, self.currency)}"
+
+
+class Asker(models.TextChoices):
+    """Who caused something to be found out or done."""
+
+    SHOPPER = "shopper"
+    WEBHOOK = "webhook"
+    COMPLETER = "completer"
+    SWEEP = "sweep"
+    STAFF = "staff"
+
+
+class PaymentEvent(models.Model):
+    """Append-only story of an order's money: what moved, from, to, when, who asked, and every call to Stripe.
+
+    A trigger refuses UPDATE and DELETE, through the ORM and through plain SQL.
+    """
+
+    order = models.ForeignKey(Order, on_delete=models.PROTECT, related_name="payment_events")
+    payment = models.ForeignKey(Payment, null=True, on_delete=models.PROTECT, related_name="events")
+    attempt = models.ForeignKey(Attempt, null=True, on_delete=models.PROTECT, related_name="events")
+    at = models.DateTimeField(db_default=DatabaseClock())
+    kind = models.CharField(max_length=24)  # claimed, confirming, call, settled, canceling, closed, ...
+    from_state = models.CharField(max_length=24, blank=True)
+    to_state = models.CharField(max_length=24, blank=True)
+    asked_by = models.CharField(max_length=10, choices=Asker)
+    actor = models.CharField(max_length=80, blank=True)
+    gateway_key = models.CharField(max_length=255, blank=True)
+    request_id = models.CharField(max_length=80, blank=True)
+    http_status = models.PositiveSmallIntegerField(null=True, blank=True)
+    milliseconds = models.PositiveIntegerField(null=True, blank=True)
+    note = models.CharField(max_length=200, blank=True)
+
+    class Meta:
+        ordering = ["id"]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.from_state}->{self.to_state}" if self.to_state else self.kind
+
+
+class WebhookEvent(models.Model):
+    """One event from Stripe: stored before it is answered, worked on after, replayable. Secrets are not kept."""
+
+    class State(models.TextChoices):
+        STORED = "stored"
+        DONE = "done"
+        FOREIGN = "foreign"  # another environment, account or mode: not ours, ignored
+
+    gateway = models.CharField(max_length=20, default="stripe")
+    event_id = models.CharField(max_length=80)
+    type = models.CharField(max_length=80)
+    livemode = models.BooleanField(default=False)
+    object_id = models.CharField(max_length=80, blank=True)
+    intent_id = models.CharField(max_length=80, blank=True)
+    metadata = models.JSONField(default=dict)
+    request_key = models.CharField(max_length=255, blank=True)
+    created_at_gateway = models.DateTimeField()
+    received_at = models.DateTimeField(auto_now_add=True)
+    state = models.CharField(max_length=8, choices=State, default=State.STORED)
+    tries = models.PositiveIntegerField(default=0)
+    next_try_at = models.DateTimeField()
+    done_at = models.DateTimeField(null=True, blank=True)
+    note = models.CharField(max_length=200, blank=True)
+
+    class Meta:
+        ordering = ["-received_at"]
+        constraints = [models.UniqueConstraint(fields=["gateway", "event_id"], name="one_row_per_webhook_event")]
+        indexes = [
+            models.Index(fields=["next_try_at"], condition=Q(state="stored"), name="webhook_event_due"),
+            models.Index(fields=["intent_id"], name="webhook_event_by_intent"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.type} {self.event_id}"
+
+
+class Break(models.Model):
+    """A difference between Stripe's book and our rows that staff see. Open until a person or a rule resolves it."""
+
+    class Kind(models.TextChoices):
+        MISSING_LOCAL = "missing_local"
+        MISSING_GATEWAY = "missing_gateway"
+        AMOUNT = "amount"
+        STATUS = "status"
+        DOUBLE_CHARGE = "double_charge"
+        ORPHAN_REFUND = "orphan_refund"
+
+    kind = models.CharField(max_length=16, choices=Kind)
+    subject = models.CharField(max_length=80)  # the intent, charge or refund it is about
+    order = models.ForeignKey(Order, null=True, blank=True, on_delete=models.PROTECT, related_name="breaks")
+    payment = models.ForeignKey(Payment, null=True, blank=True, on_delete=models.PROTECT, related_name="breaks")
+    amount_minor = models.BigIntegerField(null=True, blank=True)
+    currency = models.CharField(max_length=3, blank=True)
+    evidence = models.JSONField(default=dict)
+    found_at = models.DateTimeField(auto_now_add=True)
+    resolved_at = models.DateTimeField(null=True, blank=True)
+    resolved_by = models.CharField(max_length=80, blank=True)
+    note = models.CharField(max_length=400, blank=True)
+
+    class Meta:
+        ordering = ["-found_at"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["kind", "subject"], condition=Q(resolved_at__isnull=True), name="one_open_break_per_finding"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.subject}"

@@ -1,0 +1,403 @@
+"""One press of Pay: claim -> open -> confirm -> settle. Read it from top to bottom; the view holds the two locks.
+
+Every step commits before the next begins, and what it commits is enough for somebody else to go on from there:
+complete.py does, when this process dies.
+"""
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+from django.conf import settings
+from django.db.models import Case, F, Q, Value, When
+from django.utils import timezone
+
+from orders.models import Order
+from payments import answers
+from payments.errors import (
+    Declined,
+    GatewayError,
+    Invalid,
+    KeyInUse,
+    KeyReused,
+    NothingSent,
+    StaleLease,
+    Undecided,
+    WrongState,
+)
+from payments.gateways.base import Call, gateway
+from payments.gateways.transport import Deadline
+from payments.leases import Lease, end_lease, take_lease
+from payments.models import (
+    Asker,
+    Attempt,
+    DatabaseClock,
+    Outcome,
+    Payment,
+    PaymentEvent,
+    attempt_id,
+    create_key,
+)
+from payments.row_lock import give_back_connections, locked_order
+from payments.settle import Finding
+from shop.idempotency import refuse_other_body
+from shop.ids import new_id
+from shop.problems import Problem
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Press:
+    """What the shopper sent: validated, and digested."""
+
+    key: str
+    fingerprint: str
+    payment_token: str
+    amount_minor: int
+    currency: str
+
+
+@dataclass
+class Claimed:
+    """The right to carry out one attempt, and what has been said about it so far."""
+
+    attempt: Attempt
+    lease: Lease
+    press: bool  # False: this key was pressed before and has not ended; find out what became of it
+    deadline: Deadline = field(default_factory=lambda: Deadline(settings.PRESS_BUDGET.total_seconds()))
+    calls: list[Call] = field(default_factory=list)
+
+
+# --- claim: in the transaction that holds the order's row -----------------------------------------------------------
+
+
+def claim(order: Order, press: Press) -> Claimed:
+    """Take the order's one live attempt, or say why not. Inserts at most; the unique indexes are the judge.
+
+    Raises:
+        Problem: order-already-paid, order-closed, order-changed, request-in-progress, payment-in-progress,
+            idempotency-key-reused, throttled.
+    """
+    attempts = list(
+        Attempt.objects.filter(order=order)
+        .filter(Q(idempotency_key=press.key) | ~Q(outcome__in=("declined", "failed", "canceled", "released")))
+        .with_lease_state()  # type: ignore[attr-defined]
+    )
+    mine = next((a for a in attempts if a.idempotency_key == press.key), None)
+    other = next((a for a in attempts if a.is_live and a is not mine), None)
+    if mine is not None:
+        refuse_other_body(mine, press.fingerprint)
+        if mine.is_live and mine.lease_runs:  # type: ignore[attr-defined]
+            raise in_progress(order, mine, same_key=True)
+        if mine.is_live and mine.phase != Attempt.Phase.STARTED:
+            return _continue(order, mine)
+    _refuse_unpayable(order, press)
+    if other is not None:
+        raise in_progress(order, other)
+    if order.is_closing:
+        raise in_progress(order, None)
+    payment = _payment_of(order)
+    return _renew(mine, payment) if mine is not None else _begin(order, payment, press)
+
+
+def _continue(order: Order, mine: Attempt) -> Claimed:
+    """The same key again while its press has not ended: find out about it if nobody else is (RULES R30)."""
+    lease = take_lease(mine)
+    if lease is None:
+        raise in_progress(order, mine, same_key=True)
+    mine.payment = Payment.objects.get(pk=mine.payment_id)
+    mine.order = order
+    return Claimed(mine, lease, press=False)
+
+
+def _refuse_unpayable(order: Order, press: Press) -> None:
+    if order.is_paid:
+        raise Problem(
+            "order-already-paid",
+            "This order is paid. You were charged once.",
+            extra={"order": order.pk, "payment_status": "succeeded", "receipt_url": order.get_absolute_url()},
+        )
+    if order.is_closed:
+        raise Problem(
+            "order-closed",
+            "This order is closed and can no longer be paid. Put the items back in your cart to order again.",
+            extra={"order": order.pk},
+        )
+    if (press.amount_minor, press.currency) != (order.total_minor, order.currency):
+        raise Problem(
+            "order-changed",
+            f"The total of this order is {order.total_text}. You were not charged.",
+            extra={"order": order.pk, "total": order.total_minor, "currency": order.currency},
+        )
+
+
+def in_progress(order: Order, live: Attempt | None, same_key: bool = False) -> Problem:
+    """The 409 for a press that meets another one, or the giving up of this order."""
+    status = live.payment_status if live else None
+    extra = {"order": order.pk, "payment_status": status, "status_url": f"/api/orders/{order.pk}/payment-status/"}
+    if same_key:
+        return Problem("request-in-progress", "This payment is being made right now. Ask again shortly.", 2, extra)
+    return Problem(
+        "payment-in-progress",
+        "Another payment of this order is under way. You will not be charged twice.",
+        2,
+        extra,
+    )
+
+
+def _payment_of(order: Order) -> Payment:
+    """The order's payment, or its next one: the partial unique index allows one that is not canceled or abandoned."""
+    newest = Payment.objects.filter(order=order).order_by("-n").first()
+    if newest is not None and not newest.is_over:
+        if newest.phase == Payment.Phase.CLOSING:
+            raise in_progress(order, None)
+        return newest
+    return new_payment(order, newest.n + 1 if newest else 1)
+
+
+def new_payment(order: Order, n: int) -> Payment:
+    """Payment n of the order, with the exact create call it will make. Inside the transaction that holds the order."""
+    payment_id = new_id()
+    return Payment.objects.create(
+        id=payment_id,
+        order=order,
+        n=n,
+        idempotency_key=create_key(order.pk, n),
+        amount_minor=order.total_minor,
+        currency=order.currency,
+        create_params={
+            "amount": order.total_minor,
+            "currency": order.currency.lower(),
+            "automatic_payment_methods": {"enabled": True},
+            "description": f"Order {order.number}",
+            "metadata": {"order": order.pk, "payment": payment_id, "env": settings.PAYMENT_ENV},
+        },
+    )
+
+
+def _begin(order: Order, payment: Payment, press: Press) -> Claimed:
+    newest = Attempt.objects.filter(order=order).order_by("-number").values_list("number", flat=True).first()
+    number = (newest or 0) + 1
+    attempt = Attempt.objects.create(
+        id=attempt_id(order.pk, number),
+        order=order,
+        payment=payment,
+        number=number,
+        idempotency_key=press.key,
+        fingerprint=press.fingerprint,
+        confirm_params=_confirm_params(order, press.payment_token),
+        lease_token=1,
+        locked_until=_lease_end(),
+        claimed_at=DatabaseClock(),
+    )
+    PaymentEvent.objects.create(
+        order=order, payment=payment, attempt=attempt, kind="claimed", to_state="started", asked_by=Asker.SHOPPER
+    )
+    return Claimed(attempt, Lease(Attempt, attempt.pk, 1), press=True)
+
+
+def _renew(mine: Attempt, payment: Payment) -> Claimed:
+    """Claimed again by its own key and body, because nothing was ever sent under it: it was released, or its holder
+    died before it committed `confirming`."""
+    token, was = mine.lease_token + 1, mine.payment_status
+    nothing_sent = Q(outcome=Outcome.RELEASED) | Q(phase=Attempt.Phase.STARTED)
+    won = Attempt.objects.filter(nothing_sent, pk=mine.pk, lease_token=mine.lease_token).update(
+        phase=Attempt.Phase.STARTED,
+        outcome="",
+        payment=payment,
+        lease_token=token,
+        locked_until=_lease_end(),
+        claimed_at=DatabaseClock(),
+    )
+    if not won:
+        raise in_progress(payment.order, mine, same_key=True)
+    mine.refresh_from_db()
+    mine.payment = payment
+    PaymentEvent.objects.create(
+        order_id=mine.order_id,
+        payment=payment,
+        attempt=mine,
+        kind="claimed",
+        from_state=was,
+        to_state="started",
+        asked_by=Asker.SHOPPER,
+    )
+    return Claimed(mine, Lease(Attempt, mine.pk, token), press=True)
+
+
+def _lease_end() -> Any:
+    return DatabaseClock() + settings.LEASE
+
+
+def _confirm_params(order: Order, token: str) -> dict[str, Any]:
+    """The exact confirm call, committed before it is made. A ConfirmationToken comes from our page, where Stripe.js
+    can show the bank's challenge in a frame; anything else is sent to the bank by redirect."""
+    return_url = f"{settings.BASE_URL}/orders/{order.pk}/return/"
+    if token.startswith("ctoken_"):
+        return {"confirmation_token": token, "return_url": return_url, "use_stripe_sdk": True}
+    return {"payment_method": token, "return_url": return_url}
+
+
+# --- open: the intent, created ahead of the click where possible ----------------------------------------------------
+
+
+def open_payment(payment: Payment, deadline: Deadline, calls: list[Call]) -> Payment:
+    """Make sure that the payment has its intent. A create cannot charge: nobody can confirm an intent whose id and
+    secret we never had. So nothing about it is unknown; a lost answer is replayed under its key.
+
+    Raises:
+        NothingSent: it could not be opened now; nothing was charged, and the press may come again.
+    """
+    waited = Deadline(settings.OPEN_WAIT.total_seconds())
+    while payment.phase == Payment.Phase.OPENING:
+        lease = take_lease(payment, settings.OPEN_LEASE)
+        if lease is not None:
+            return _create_intent(payment, lease, deadline, calls)
+        if waited.seconds_left <= 0:
+            raise NothingSent("the payment is being opened by somebody else")
+        give_back_connections()
+        time.sleep(0.1)
+        payment.refresh_from_db()
+    if payment.phase != Payment.Phase.OPEN:
+        raise NothingSent(f"the payment is {payment.phase}")
+    return payment
+
+
+def _create_intent(payment: Payment, lease: Lease, deadline: Deadline, calls: list[Call]) -> Payment:
+    payment.refresh_from_db()
+    if payment.intent_id is not None:
+        end_lease(lease)
+        return payment
+    if payment.first_sent_at is None:
+        payment.first_sent_at = timezone.now()
+        Payment.objects.filter(pk=payment.pk, lease_token=lease.token).update(first_sent_at=payment.first_sent_at)
+    elif timezone.now() - payment.first_sent_at > settings.GATEWAY_KEY_SAFE_AGE:
+        _abandon(payment, lease)
+        raise NothingSent("the create key is too old to be sent again")
+    give_back_connections()
+    try:
+        intent = gateway().create_intent(payment.create_params, payment.idempotency_key, deadline, calls)
+    except (NothingSent, Undecided, KeyInUse) as error:
+        end_lease(lease)
+        raise NothingSent(f"create: {error}") from error
+    except GatewayError as error:
+        log.error("create_refused", payment=payment.pk, order=payment.order_id, error=repr(error))
+        _abandon(payment, lease)
+        raise NothingSent(f"create: {error!r}") from error
+    Payment.objects.filter(pk=payment.pk, lease_token=lease.token).update(
+        intent_id=intent.id,
+        phase=Case(When(phase="opening", then=Value("open")), default=F("phase")),
+        locked_until=None,
+    )
+    payment.refresh_from_db()
+    if payment.phase != Payment.Phase.OPEN:
+        raise NothingSent(f"the payment is {payment.phase}")
+    return payment
+
+
+def _abandon(payment: Payment, lease: Lease) -> None:
+    """This create will never give an intent of ours: the next payment takes its place."""
+    Payment.objects.filter(pk=payment.pk, lease_token=lease.token, intent_id=None).update(
+        phase=Payment.Phase.ABANDONED, locked_until=None
+    )
+
+
+def open_ahead(order_id: str) -> None:
+    """Open the order's payment before the shopper presses Pay, so that the usual press costs one call to Stripe."""
+    with locked_order(order_id) as order:
+        if order.status != Order.Status.PENDING or order.is_closing:
+            return
+        payment = Payment.objects.filter(order=order).order_by("-n").first() or new_payment(order, 1)
+        if payment.phase != Payment.Phase.OPENING:
+            return
+    try:
+        open_payment(payment, Deadline(settings.CREATE_TIMEOUT.total_seconds()), [])
+    except NothingSent as error:
+        log.info("not_opened_ahead", order=order_id, error=str(error))
+
+
+# --- confirm: the only call that can charge -------------------------------------------------------------------------
+
+
+def confirm(claimed: Claimed) -> Finding:
+    """Open the payment if it is not, commit `confirming`, and confirm: what came of it, as a finding to settle.
+
+    Raises:
+        StaleLease: the attempt was taken over before anything was sent.
+        KeyInUse: another of our requests is inside Stripe with this very key; nothing is to be written.
+    """
+    attempt = claimed.attempt
+    try:
+        payment = open_payment(attempt.payment, claimed.deadline, claimed.calls)
+    except NothingSent as error:
+        log.warning("payment_not_opened", order=attempt.order_id, error=str(error))
+        return Finding(outcome=Outcome.RELEASED, calls=tuple(claimed.calls))
+    _commit_confirming(claimed, payment)
+    give_back_connections()
+    return send_confirm(attempt, payment, claimed.deadline, claimed.calls)
+
+
+def _commit_confirming(claimed: Claimed, payment: Payment) -> None:
+    """started -> confirming, fenced, and only while the order may still be paid (RULES R60). Renews the lease."""
+    attempt = claimed.attempt
+    with locked_order(attempt.order_id) as order:
+        if order.status != Order.Status.PENDING or order.is_closing:
+            raise StaleLease("the order is paid or closing")
+        charges = Attempt.objects.filter(payment=payment, charge_id__isnull=False).order_by("-number")
+        before = charges.values_list("charge_id", flat=True).first() or ""
+        won = Attempt.objects.filter(
+            pk=attempt.pk, lease_token=claimed.lease.token, phase=Attempt.Phase.STARTED, payment__phase="open"
+        ).update(phase=Attempt.Phase.CONFIRMING, latest_charge_before=before, locked_until=_lease_end())
+        if not won:
+            raise StaleLease(f"attempt {attempt.pk}")
+    attempt.phase, attempt.latest_charge_before, attempt.payment = Attempt.Phase.CONFIRMING, before, payment
+
+
+def send_confirm(attempt: Attempt, payment: Payment, deadline: Deadline, calls: list[Call]) -> Finding:
+    """The confirm call of a committed attempt, and every answer it can get (RULES R24, row by row)."""
+    assert payment.intent_id is not None
+    bank = gateway()
+    try:
+        intent, replayed = bank.confirm_intent(
+            payment.intent_id, attempt.confirm_params, attempt.confirm_key, deadline, calls
+        )
+    except Declined as no:
+        return Finding(
+            outcome=Outcome.DECLINED,
+            reason=answers.reason_for(no.code, no.decline_code),
+            decline_code=no.decline_code or no.code,
+            charge_id=no.charge_id,
+            calls=tuple(calls),
+        )
+    except NothingSent as error:
+        if error.needs_staff:
+            log.error("gateway_refuses_our_key", order=attempt.order_id, error=str(error))
+        return Finding(outcome=Outcome.RELEASED, calls=tuple(calls))
+    except Invalid as error:
+        about_token = error.param.split("[")[0] in ("payment_method", "confirmation_token")
+        if not about_token:
+            log.error("confirm_refused", order=attempt.order_id, code=error.code, param=error.param)
+        reason = "details-not-usable" if about_token else "refused"
+        return Finding(outcome=Outcome.FAILED, reason=reason, decline_code=error.code, calls=tuple(calls))
+    except Undecided as error:
+        return Finding(outcome=Outcome.UNKNOWN, stored_5xx=error.stored_5xx, calls=tuple(calls))
+    except (WrongState, KeyReused) as error:
+        if isinstance(error, KeyReused):
+            log.error("confirm_key_reused", order=attempt.order_id, attempt=attempt.pk)
+        return look_at_intent(payment, deadline, calls)
+    if replayed and intent.status not in ("succeeded", "canceled"):
+        # A replay shows only that the confirm ran, and the intent as it was then.
+        return look_at_intent(payment, deadline, calls)
+    return Finding(intent, calls=tuple(calls))
+
+
+def look_at_intent(payment: Payment, deadline: Deadline, calls: list[Call]) -> Finding:
+    """Read the intent and let its state speak; not reaching Stripe leaves everything unknown."""
+    assert payment.intent_id is not None
+    try:
+        intent = gateway().retrieve_intent(payment.intent_id, deadline, calls)
+    except GatewayError:
+        return Finding(outcome=Outcome.UNKNOWN, calls=tuple(calls))
+    return Finding(intent, calls=tuple(calls))

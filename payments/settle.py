@@ -1,0 +1,388 @@
+"""Settle: write what Stripe said. The one place where an outcome is written, and the only way money state changes.
+
+Attempt, payment, order, stock, mail and story change in one transaction, under the order's lock, fenced by the lease of
+whoever looked. The request, webhook, completer, sweep and staff all come through here (RULES R36, DESIGN section 5).
+"""
+
+from dataclasses import dataclass
+
+import structlog
+from django.utils import timezone
+
+from orders import ends
+from orders.models import Order
+from payments import answers
+from payments.errors import StaleLease
+from payments.gateways.base import Call, Intent
+from payments.leases import Lease
+from payments.models import Asker, Attempt, Break, DatabaseClock, Outcome, Payment, PaymentEvent, attempt_id
+from payments.row_lock import again_on_conflict, locked_payment
+from payments.schedule import next_look
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one answer of the gateway, or one look at the intent, has established.
+
+    Attributes:
+        intent: the intent as just fetched; None if nothing was learnt of it.
+        outcome: what was said of this very attempt under its own key: declined, failed, released; or unknown.
+        reason: ours, for the shopper; `decline_code` is Stripe's, for staff.
+        charge_id: the failed charge that a decline named.
+        event_key: the gateway key that a webhook event of a failed payment carries (proof d).
+    """
+
+    intent: Intent | None = None
+    outcome: str = ""
+    reason: str = ""
+    decline_code: str = ""
+    charge_id: str = ""
+    stored_5xx: bool = False
+    event_key: str = ""
+    calls: tuple[Call, ...] = ()
+
+
+@again_on_conflict
+def settle(payment: Payment, lease: Lease | None, finding: Finding, asked_by: Asker, actor: str = "") -> Attempt | None:
+    """Write the finding. Returns the attempt that it was about, as the row is now; None if it was about none.
+
+    Args:
+        lease: the attempt's or the payment's, taken *before* the finding was fetched. None only for what never goes
+            stale: an intent that succeeded or was canceled.
+
+    Raises:
+        StaleLease: somebody took the row over meanwhile; nothing was written, the row has the truth.
+    """
+    with locked_payment(payment.pk, payment.order_id) as (order, payment_now):
+        attempt = _attempt_of(order, payment_now, lease)
+        never_stale = finding.intent is not None and finding.intent.status in ("succeeded", "canceled")
+        if not never_stale:
+            _refuse_stale(lease, attempt, payment_now)
+        verdict = judge(attempt, payment_now, finding)
+        before = attempt.payment_status if attempt else payment_now.phase
+        match verdict:
+            case Outcome.SUCCEEDED:
+                attempt = _paid(order, payment_now, attempt, finding)
+            case Outcome.CANCELED:
+                _canceled(order, payment_now, attempt)
+            case Outcome.DECLINED | Outcome.FAILED if attempt:
+                _declined(order, attempt, verdict, finding)
+            case Outcome.RELEASED if attempt:
+                _released(order, attempt)
+            case _ if attempt and lease and lease.model is Attempt:
+                _still_open(attempt, verdict, finding)
+        after = attempt.payment_status if attempt else payment_now.phase
+        _tell(order, payment_now, attempt, finding.calls, before, after, asked_by, actor)
+        if lease and lease.model is Payment:
+            Payment.objects.filter(pk=lease.pk, lease_token=lease.token).update(locked_until=None)
+    return attempt
+
+
+def judge(attempt: Attempt | None, payment: Payment, finding: Finding) -> Outcome:
+    """What the finding means for this attempt. Never reads "not charged" out of silence (RULES R25, R88)."""
+    intent = finding.intent
+    if intent is not None and intent.status == "succeeded":
+        equal = (intent.amount_minor, intent.received_minor, intent.currency) == (
+            payment.amount_minor,
+            payment.amount_minor,
+            payment.currency,
+        )
+        return Outcome.SUCCEEDED if equal else Outcome.UNKNOWN
+    if intent is not None and intent.status == "canceled":
+        return Outcome.CANCELED
+    if finding.outcome == Outcome.DECLINED:
+        return Outcome.DECLINED
+    if finding.outcome in (Outcome.RELEASED, Outcome.FAILED):
+        # A press is judged by its most doubtful try: once in doubt, a later refusal proves nothing.
+        in_doubt = attempt is not None and attempt.outcome != ""
+        return Outcome.UNKNOWN if in_doubt else Outcome(finding.outcome)
+    if intent is None or attempt is None:
+        return Outcome.UNKNOWN
+    if intent.status in ("requires_action", "processing"):
+        return Outcome(intent.status)
+    return Outcome.DECLINED if _proves_decline(attempt, finding, intent) else Outcome.UNKNOWN
+
+
+def _proves_decline(attempt: Attempt, finding: Finding, intent: Intent) -> bool:
+    """DESIGN section 5, what proves a decline: (b), (c) and (d); (a) is `finding.outcome`."""
+    if intent.status not in ("requires_payment_method", "requires_confirmation"):
+        return False
+    if finding.event_key and finding.event_key == attempt.confirm_key:
+        return True
+    if attempt.was_pending:
+        return True
+    charge = intent.charge
+    return (
+        charge is not None
+        and charge.status == "failed"
+        and charge.id != attempt.latest_charge_before
+        and not Attempt.objects.filter(charge_id=charge.id).exclude(pk=attempt.pk).exists()
+    )
+
+
+def _attempt_of(order: Order, payment: Payment, lease: Lease | None) -> Attempt | None:
+    """The attempt that the finding is about, locked: the lease's own, else the order's live one under this payment."""
+    attempts = Attempt.objects.select_for_update(no_key=True, of=("self",)).filter(payment=payment)
+    if lease is not None and lease.model is Attempt:
+        attempt = attempts.get(pk=lease.pk)
+    else:
+        attempt = attempts.live().first()  # type: ignore[attr-defined]
+    if attempt is not None:
+        attempt.payment, attempt.order = payment, order
+    return attempt
+
+
+def _refuse_stale(lease: Lease | None, attempt: Attempt | None, payment: Payment) -> None:
+    if lease is None:
+        raise StaleLease("no lease")
+    row = attempt if lease.model is Attempt else payment
+    if row is None or row.lease_token != lease.token:
+        raise StaleLease(f"{lease.model.__name__} {lease.pk}")
+    if isinstance(row, Attempt) and row.phase == Attempt.Phase.FINISHED:
+        raise StaleLease(f"attempt {lease.pk} is finished")
+
+
+def _paid(order: Order, payment: Payment, attempt: Attempt | None, finding: Finding) -> Attempt:
+    """Money belongs to the payment: equal amount and currency always pay the order."""
+    intent = finding.intent
+    assert intent is not None
+    charge = intent.charge
+    if attempt is None or not attempt.is_live:
+        attempt = _owner_of(order, payment, intent)
+    if payment.phase != Payment.Phase.SUCCEEDED:
+        payment.phase = Payment.Phase.SUCCEEDED
+        payment.captured_minor = intent.received_minor
+        payment.charge_id = intent.charge_id or None
+        payment.card_brand, payment.card_last4 = (charge.brand, charge.last4) if charge else ("", "")
+        payment.succeeded_at = timezone.now()
+        payment.lease_token += 1
+        payment.locked_until = None
+        payment.save(
+            update_fields=[
+                "phase",
+                "captured_minor",
+                "charge_id",
+                "card_brand",
+                "card_last4",
+                "succeeded_at",
+                "lease_token",
+                "locked_until",
+            ]
+        )
+    if (order.total_minor, order.currency) != (payment.captured_minor, payment.currency):
+        raise AssertionError(f"Bug! Order {order.pk} would be paid with another amount than its total.")
+    if order.is_closed:
+        _late_money(order, payment, intent)
+    else:
+        ends.mark_paid(order, timezone.now())
+    if attempt.outcome != Outcome.SUCCEEDED:
+        _finish(attempt, order, Outcome.SUCCEEDED, charge_id=intent.charge_id)
+    return attempt
+
+
+def _owner_of(order: Order, payment: Payment, intent: Intent) -> Attempt:
+    """Money without a live attempt: whoever owns the charge, else a new row that says it came from the gateway."""
+    owner = Attempt.objects.filter(payment=payment, outcome=Outcome.SUCCEEDED).first()
+    if owner is None:
+        number = _next_number(order)
+        owner = Attempt.objects.create(
+            id=attempt_id(order.pk, number),
+            order=order,
+            payment=payment,
+            number=number,
+            origin=Attempt.Origin.GATEWAY,
+            idempotency_key=f"gateway:{intent.charge_id or intent.id}",
+            fingerprint="",
+            phase=Attempt.Phase.CONFIRMING,
+            outcome=Outcome.UNKNOWN,
+            claimed_at=DatabaseClock(),
+        )
+    owner.payment, owner.order = payment, order
+    return owner
+
+
+def _next_number(order: Order) -> int:
+    newest = Attempt.objects.filter(order=order).order_by("-number").values_list("number", flat=True).first()
+    return (newest or 0) + 1
+
+
+def _late_money(order: Order, payment: Payment, intent: Intent) -> None:
+    """The order was given up, and the money came all the same: staff must see it."""
+    log.error("late_money", order=order.pk, payment=payment.pk, intent=intent.id)
+    raise_break(Break.Kind.STATUS, intent.id, order, payment, payment.captured_minor, {"order_status": order.status})
+
+
+def _canceled(order: Order, payment: Payment, attempt: Attempt | None) -> None:
+    """Stripe will never charge this intent: the slot is free, and what the shopper wished for can be done."""
+    if payment.is_over or payment.phase == Payment.Phase.SUCCEEDED:
+        return
+    payment.phase = Payment.Phase.CANCELED
+    payment.cancels += 1
+    payment.lease_token += 1
+    payment.locked_until = None
+    payment.save(update_fields=["phase", "cancels", "lease_token", "locked_until"])
+    ends.rotate_pay_key(order)
+    if attempt is not None and attempt.is_live:
+        _finish(attempt, order, Outcome.CANCELED, reason="started-over")
+    carry_out_closing(order)
+
+
+def carry_out_closing(order: Order) -> None:
+    """No payment can charge this order any more: do what closing was wished for, once.
+
+    Called with the order locked and its payment canceled, abandoned or never sent.
+    """
+    now = timezone.now()
+    match order.closing_reason:
+        case "cancel":
+            ends.end_unpaid(order, Order.Status.CANCELED, now)
+        case "expire":
+            ends.end_unpaid(order, Order.Status.EXPIRED, now)
+        case "start-over":
+            order.closing_since, order.closing_by, order.closing_reason = None, "", ""
+            order.save(update_fields=["closing_since", "closing_by", "closing_reason"])
+            ends.hold_again(order, now)
+        case "":
+            ends.hold_again(order, now)
+
+
+def _declined(order: Order, attempt: Attempt, outcome: Outcome, finding: Finding) -> None:
+    """A definite no: the same order and intent wait for the next press, under a new key."""
+    intent = finding.intent
+    code = intent.last_error_code if intent else ""
+    decline_code = finding.decline_code or (intent.last_decline_code if intent else "")
+    reason = finding.reason or answers.reason_for(code, decline_code)
+    charge_id = finding.charge_id or (intent.charge_id if intent else "")
+    ends.rotate_pay_key(order)
+    ends.hold_again(order, timezone.now())
+    _finish(attempt, order, outcome, reason=reason, decline_code=decline_code or code, charge_id=charge_id)
+
+
+def _released(order: Order, attempt: Attempt) -> None:
+    """Nothing was sent: the same key may come again, and the order's next press gets a new one."""
+    ends.rotate_pay_key(order)
+    attempt.phase, attempt.outcome = Attempt.Phase.FINISHED, Outcome.RELEASED
+    attempt.lease_token += 1
+    attempt.locked_until = attempt.next_look_at = None
+    attempt.save(update_fields=["phase", "outcome", "lease_token", "locked_until", "next_look_at"])
+
+
+def _finish(
+    attempt: Attempt, order: Order, outcome: Outcome, reason: str = "", decline_code: str = "", charge_id: str = ""
+) -> None:
+    """A final outcome, and the answer that is replayed for it, in one UPDATE."""
+    attempt.phase, attempt.outcome = Attempt.Phase.FINISHED, outcome
+    attempt.reason, attempt.decline_code = reason, decline_code
+    if charge_id and not Attempt.objects.filter(charge_id=charge_id).exclude(pk=attempt.pk).exists():
+        attempt.charge_id = charge_id
+    attempt.finished_at = timezone.now()
+    attempt.lease_token += 1
+    attempt.locked_until = attempt.next_look_at = None
+    attempt.answer_status, attempt.answer_body = answers.final_answer_of(attempt, order)
+    attempt.save(
+        update_fields=[
+            "phase",
+            "outcome",
+            "reason",
+            "decline_code",
+            "charge_id",
+            "finished_at",
+            "lease_token",
+            "locked_until",
+            "next_look_at",
+            "answer_status",
+            "answer_body",
+        ]
+    )
+
+
+def _still_open(attempt: Attempt, verdict: Outcome, finding: Finding) -> None:
+    """Not decided: say what is known, let the row go, and note when to look again."""
+    intent = finding.intent
+    if intent is not None and intent.status == "succeeded":
+        log.error("amount_mismatch", order=attempt.order_id, payment=attempt.payment_id, intent=intent.id)
+        evidence = {"amount": intent.amount_minor, "received": intent.received_minor, "currency": intent.currency}
+        raise_break(Break.Kind.AMOUNT, intent.id, attempt.order, attempt.payment, intent.received_minor, evidence)
+    attempt.outcome = verdict
+    attempt.was_pending = attempt.was_pending or verdict in (Outcome.REQUIRES_ACTION, Outcome.PROCESSING)
+    attempt.stored_5xx = attempt.stored_5xx or finding.stored_5xx
+    if intent is not None:
+        # Only a look that reached Stripe climbs the ladder.
+        attempt.looks += 1
+        attempt.looked_at = timezone.now()
+    attempt.lease_token += 1
+    attempt.locked_until = None
+    attempt.next_look_at = next_look(attempt)
+    attempt.save(
+        update_fields=[
+            "outcome",
+            "was_pending",
+            "stored_5xx",
+            "looks",
+            "looked_at",
+            "lease_token",
+            "locked_until",
+            "next_look_at",
+        ]
+    )
+
+
+def raise_break(
+    kind: Break.Kind,
+    subject: str,
+    order: Order | None,
+    payment: Payment | None,
+    amount_minor: int | None,
+    evidence: dict[str, object],
+) -> None:
+    """Open a break for staff, unless the same one is open."""
+    Break.objects.bulk_create(
+        [
+            Break(
+                kind=kind,
+                subject=subject,
+                order=order,
+                payment=payment,
+                amount_minor=amount_minor,
+                currency=payment.currency if payment else "",
+                evidence=evidence,
+            )
+        ],
+        ignore_conflicts=True,
+    )
+
+
+def _tell(
+    order: Order,
+    payment: Payment,
+    attempt: Attempt | None,
+    calls: tuple[Call, ...],
+    before: str,
+    after: str,
+    asked_by: Asker,
+    actor: str,
+) -> None:
+    """The story: every call to Stripe, and what moved. In the transaction of the outcome."""
+
+    def event(kind: str, **columns: object) -> PaymentEvent:
+        return PaymentEvent(
+            order=order, payment=payment, attempt=attempt, kind=kind, asked_by=asked_by, actor=actor, **columns
+        )
+
+    events = [
+        event(
+            f"call:{call.operation}",
+            gateway_key=call.gateway_key,
+            request_id=call.request_id,
+            http_status=call.http_status,
+            milliseconds=call.milliseconds,
+            note=call.note,
+        )
+        for call in calls
+    ]
+    if before != after:
+        events.append(event("settled", from_state=before, to_state=after))
+        log.info("settled", order=order.pk, attempt=attempt.pk if attempt else None, to=after, asked_by=asked_by)
+    PaymentEvent.objects.bulk_create(events)

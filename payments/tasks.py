@@ -1,0 +1,39 @@
+"""Celery's thin edge. Tasks take ids; the work they do is found in the rows, by the beat as well (RULES R97-R99)."""
+
+from celery import shared_task
+
+from payments import close, complete, pay, webhooks
+from payments.models import Asker
+from payments.row_lock import give_back_connections
+from shop.nudge import nudge
+
+
+@shared_task(name="payments.open_payment")
+def open_payment(order_id: str) -> None:
+    """Open the order's payment ahead of the click."""
+    pay.open_ahead(order_id)
+    give_back_connections()
+
+
+@shared_task(name="payments.complete")
+def complete_due() -> None:
+    """One round of the completer."""
+    _, changed = complete.complete_due(Asker.COMPLETER)
+    if changed:
+        nudge("orders.send_mails")
+    give_back_connections()
+
+
+@shared_task(name="payments.work_webhooks")
+def work_webhooks(event_id: str | None = None) -> None:
+    """Work on one stored event, or on all that are due."""
+    if webhooks.work_webhooks(event_id):
+        nudge("orders.send_mails")
+    give_back_connections()
+
+
+@shared_task(name="payments.expire_orders")
+def expire_orders() -> None:
+    """Close the orders whose hold is over."""
+    close.expire_due()
+    give_back_connections()

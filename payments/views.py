@@ -1,0 +1,253 @@
+"""All money routes: press Pay, payment status, start over, cancel. Thin: the acts are verbs in pay, settle and close."""
+
+import datetime
+
+import structlog
+from django.conf import settings
+from django.db import InterfaceError, OperationalError
+from django.http import HttpResponse
+from django.utils import timezone
+from django.utils.module_loading import import_string
+from drf_spectacular.utils import OpenApiResponse, extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from orders.api import KEY_PARAMETER
+from orders.models import Order
+from orders.ownership import own_order
+from orders.serializers import OrderSerializer, order_json
+from payments import answers
+from payments.close import Wish, close_order
+from payments.complete import ask_stripe, find_out
+from payments.errors import KeyInUse, RowBusy, StaleLease
+from payments.gateways.base import Intent
+from payments.models import Asker, Attempt, Outcome
+from payments.pay import Claimed, Press, claim, confirm, in_progress
+from payments.redis_lock import Held
+from payments.row_lock import give_back_connections, locked_order
+from payments.serializers import NothingSerializer, PaymentStatusSerializer, PaySerializer, PressAnswerSerializer
+from payments.settle import settle
+from payments.status import payment_status
+from shop.api import validated
+from shop.idempotency import final_answer, fingerprint, refuse_other_body, replay, required_key
+from shop.nudge import nudge
+from shop.problems import Problem
+
+log = structlog.get_logger(__name__)
+
+redis_lock = import_string(settings.REDIS_LOCK)
+
+RETRY_AFTER_SECONDS = 2
+PROBLEM = OpenApiResponse(description="A problem (application/problem+json) with `retry`: same-key, new-key or no")
+
+
+class PayView(APIView):
+    """POST /api/orders/{id}/payments/: one press of Pay (DESIGN section 5)."""
+
+    @extend_schema(
+        operation_id="pay",
+        parameters=[KEY_PARAMETER],
+        request=PaySerializer,
+        responses={
+            201: OpenApiResponse(PressAnswerSerializer, "Paid."),
+            202: OpenApiResponse(PressAnswerSerializer, "Not known yet, or the bank wants to ask the shopper."),
+            402: OpenApiResponse(description="card-declined, payment-token-invalid, payment-refused; next pay_key"),
+            **dict.fromkeys((400, 403, 404, 409, 413, 415, 422, 429, 500, 503), PROBLEM),
+        },
+    )
+    def post(self, request: Request, order_id: str) -> HttpResponse:
+        order = own_order(request, order_id)
+        press = _press(request, order)
+        if (stored := _stored_answer(order, press)) is not None:
+            return stored
+        _refuse_too_many_declines(order)
+
+        with redis_lock(order.pk) as held:  # layer 4
+            if held is Held.BY_ANOTHER:
+                _refuse_while_live(order, press)
+            try:
+                with locked_order(order.pk) as locked:  # layer 3
+                    claimed = claim(locked, press)
+            except RowBusy:
+                raise in_progress(order, None, same_key=True) from None
+            give_back_connections()
+            attempt, intent = _carry_out(claimed)
+        return _answer(attempt, intent)
+
+
+def _press(request: Request, order: Order) -> Press:
+    key = required_key(request)  # layer 2
+    sent = validated(PaySerializer(data=request.data))
+    return Press(
+        key=key,
+        fingerprint=fingerprint("pay", order.pk, body=dict(sent)),
+        payment_token=sent["payment_token"],
+        amount_minor=sent["amount"],
+        currency=sent["currency"],
+    )
+
+
+def _stored_answer(order: Order, press: Press) -> HttpResponse | None:
+    """Layer 2: this key was here before. A final answer is replayed: one indexed read, no write, no gateway."""
+    seen = (
+        Attempt.objects.filter(order=order, idempotency_key=press.key)
+        .only("fingerprint", "outcome", "answer_status", "answer_body", "order_id")
+        .first()
+    )
+    if seen is None:
+        return None
+    refuse_other_body(seen, press.fingerprint)
+    if seen.is_final and seen.answer_status and seen.answer_body is not None:
+        return replay(seen.answer_status, bytes(seen.answer_body), answers.location_of(seen))
+    return None
+
+
+def _refuse_while_live(order: Order, press: Press) -> None:
+    """Somebody holds the order's Redis lock. Only together with a live attempt in the rows is that a reason to stop:
+    a lock that a dead process left behind must not keep a shopper out."""
+    live = Attempt.objects.filter(order=order).live().with_lease_state().first()  # type: ignore[attr-defined]
+    if live is not None and live.lease_runs:
+        raise in_progress(order, live, same_key=live.idempotency_key == press.key)
+
+
+def _refuse_too_many_declines(order: Order) -> None:
+    """Someone trying out cards is slowed down: counted in the rows, so it holds without Redis (SECURITY SE31, SE33)."""
+    since = timezone.now() - datetime.timedelta(hours=1)
+    declines = Attempt.objects.filter(
+        order=order, outcome__in=(Outcome.DECLINED, Outcome.FAILED), finished_at__gt=since
+    ).count()
+    if declines >= settings.DECLINES_PER_ORDER:
+        raise Problem(
+            "throttled",
+            "Too many declined tries for this order. You were not charged. Please try again in an hour.",
+            600,
+            {"order": order.pk},
+        )
+
+
+def _carry_out(claimed: Claimed) -> tuple[Attempt, Intent | None]:
+    """Confirm and settle; the attempt as its row is afterwards, whoever wrote it, and the intent as just seen."""
+    attempt = claimed.attempt
+    try:
+        finding = confirm(claimed) if claimed.press else find_out(attempt, claimed.deadline, claimed.calls)  # layer 5
+        try:
+            settled = settle(attempt.payment, claimed.lease, finding, Asker.SHOPPER)
+        except (OperationalError, InterfaceError):
+            # The answer is here and cannot be written: not known to our rows yet, so not known (RULES R76, C19).
+            log.exception("not_settled", attempt=attempt.pk)
+            attempt.outcome = Outcome.UNKNOWN
+            return attempt, None
+        return settled or attempt, finding.intent
+    except StaleLease as error:
+        log.warning("stale_lease", attempt=attempt.pk, error=str(error))
+    except KeyInUse:
+        log.warning("confirm_key_in_use", attempt=attempt.pk)
+    return Attempt.objects.select_related("payment", "order").get(pk=attempt.pk), None
+
+
+def _answer(attempt: Attempt, intent: Intent | None) -> HttpResponse:
+    """The answer to a press, from the attempt's row (RULES R24)."""
+    if attempt.is_final and attempt.answer_status and attempt.answer_body is not None:
+        if attempt.outcome == Outcome.SUCCEEDED:
+            nudge("orders.send_mails")
+        return final_answer(attempt.answer_status, bytes(attempt.answer_body), answers.location_of(attempt))
+    if attempt.outcome == Outcome.RELEASED:
+        raise Problem(
+            "unavailable",
+            "Our payment provider cannot be reached. Nothing was sent and you were not charged. Please try again.",
+            RETRY_AFTER_SECONDS,
+            {"order": attempt.order_id, "payment_status": attempt.payment_status},
+        )
+    if not attempt.outcome:
+        raise in_progress(attempt.order, attempt, same_key=True)
+    response = HttpResponse(
+        answers.press_body(attempt, answers.next_action_of(intent)), status=202, content_type="application/json"
+    )
+    response["Location"] = answers.location_of(attempt)
+    response["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    response["Cache-Control"] = "no-store"
+    return response
+
+
+class PaymentStatusView(APIView):
+    """GET: what is so now. POST: ask Stripe first, once per LOOK_INTERVAL and order. Neither needs a key."""
+
+    @extend_schema(operation_id="read_payment_status", responses={200: PaymentStatusSerializer, 404: PROBLEM})
+    def get(self, request: Request, order_id: str) -> Response:
+        return _status(own_order(request, order_id))
+
+    @extend_schema(
+        operation_id="ask_payment_status",
+        request=NothingSerializer,
+        responses={200: PaymentStatusSerializer, 403: PROBLEM, 404: PROBLEM},
+    )
+    def post(self, request: Request, order_id: str) -> Response:
+        order = own_order(request, order_id)
+        validated(NothingSerializer(data=request.data))
+        intent = None
+        if _may_look(order):
+            _, intent = ask_stripe(order, Asker.SHOPPER)
+            order.refresh_from_db()
+            if order.is_paid:
+                nudge("orders.send_mails")
+        return _status(order, intent)
+
+
+def _may_look(order: Order) -> bool:
+    """One question to Stripe per LOOK_INTERVAL and order, however many tabs poll; none when there is nothing to ask.
+
+    Claimed by a conditional UPDATE, so that of many polls at one moment one asks.
+    """
+    before = timezone.now() - settings.LOOK_INTERVAL
+    undecided = Attempt.objects.filter(order=order).undecided()  # type: ignore[attr-defined]
+    asked = undecided.exclude(looked_at__gt=before).update(looked_at=timezone.now())
+    return asked == 1
+
+
+def _status(order: Order, intent: Intent | None = None) -> Response:
+    response = Response(payment_status(order, intent), headers={"Cache-Control": "no-store"})
+    if response.data["payment_status"] in ("started", "confirming", "unknown", "processing", "requires_action"):
+        response["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    return response
+
+
+class StartOverView(APIView):
+    """POST: give up an unfinished attempt (a bank's challenge that was left), keep the order and its goods."""
+
+    @extend_schema(
+        operation_id="start_over",
+        parameters=[KEY_PARAMETER],
+        request=NothingSerializer,
+        responses={200: PaymentStatusSerializer, 404: PROBLEM, 409: PROBLEM},
+    )
+    def post(self, request: Request, order_id: str) -> Response:
+        order = own_order(request, order_id)
+        required_key(request)
+        validated(NothingSerializer(data=request.data))
+        return _status(close_order(order.pk, Wish.START_OVER, by="shopper", asked_by=Asker.SHOPPER))
+
+
+class CancelView(APIView):
+    """POST: give the order up. 200 canceled; 202 while Stripe has not answered; idempotent by the order's state."""
+
+    @extend_schema(
+        operation_id="cancel_order",
+        parameters=[KEY_PARAMETER],
+        request=NothingSerializer,
+        responses={200: OrderSerializer, 202: OrderSerializer, 404: PROBLEM, 409: PROBLEM},
+    )
+    def post(self, request: Request, order_id: str) -> Response:
+        order = own_order(request, order_id)
+        required_key(request)
+        validated(NothingSerializer(data=request.data))
+        order = close_order(order.pk, Wish.CANCEL, by="shopper", asked_by=Asker.SHOPPER)
+        if order.is_paid:
+            raise Problem("order-already-paid", "This order is paid: the money was faster.", extra={"order": order.pk})
+        answer = Response(order_json(order), status=202 if order.is_closing else 200)
+        answer["Cache-Control"] = "no-store"
+        if order.is_closing:
+            answer["Retry-After"] = str(RETRY_AFTER_SECONDS)
+        else:
+            nudge("orders.send_mails")
+        return answer

@@ -1,0 +1,134 @@
+"""Webhooks: verified, stored, answered; worked on afterwards. An event is a hint, never a fact (RULES R78-R85)."""
+
+import datetime
+
+import structlog
+from django.conf import settings
+from django.db import Error as DatabaseError
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_POST
+
+from payments.complete import ask_stripe
+from payments.gateways.base import Event, gateway
+from payments.models import Asker, Break, Payment, WebhookEvent
+from payments.settle import raise_break
+from shop.nudge import nudge
+from shop.problems import Problem, problem_response
+
+log = structlog.get_logger(__name__)
+
+LARGEST_EVENT = 1024 * 1024  # bytes
+TRIES_BEFORE_BREAK = 6
+
+
+@csrf_exempt
+@require_POST
+def stripe_webhook(request: HttpRequest) -> HttpResponse:
+    """Store the event in one transaction, then answer 200. No call to Stripe and no money is moved in here.
+
+    400 for a signature that does not hold (no row is written), 413 for a body that is too large, 503 while the
+    database is down, so that Stripe sends it again. Redis or Celery being down changes nothing: the row is the queue.
+    """
+    if int(request.META.get("CONTENT_LENGTH") or 0) > LARGEST_EVENT:
+        return problem_response(request, Problem("body-too-large", "An event has at most 1 MiB."))
+    try:
+        event = gateway().read_event(request.body, request.headers.get("Stripe-Signature", ""))
+    except ValueError as error:
+        log.warning("webhook_refused", error=str(error))
+        return problem_response(request, Problem("validation-failed", "The signature does not hold."))
+    try:
+        new = _store(event)
+    except DatabaseError as error:
+        log.warning("webhook_not_stored", event=event.id, error=type(error).__name__)
+        return problem_response(request, Problem("unavailable", "Please send it again."))
+    if new:
+        nudge("payments.work_webhooks", event.id)
+    return HttpResponse(status=200)
+
+
+def _store(event: Event) -> bool:
+    """Whether it is new: a duplicate is answered 200 and changes nothing."""
+    row = WebhookEvent(
+        event_id=event.id,
+        type=event.type,
+        livemode=event.livemode,
+        object_id=event.object_id,
+        intent_id=event.intent_id,
+        metadata=event.metadata,
+        request_key=event.request_key,
+        created_at_gateway=datetime.datetime.fromtimestamp(event.created, datetime.UTC),
+        next_try_at=timezone.now(),
+    )
+    WebhookEvent.objects.bulk_create([row], ignore_conflicts=True)
+    # With ignore_conflicts the row gets no id back, so ask whether the stored one is ours.
+    stored = WebhookEvent.objects.get(gateway="stripe", event_id=event.id)
+    return stored.state == WebhookEvent.State.STORED and stored.tries == 0
+
+
+def work_webhooks(event_id: str | None = None, limit: int = 100) -> int:
+    """Work on stored events that are due, or on one; how many are done now. A busy order is tried again, never lost.
+
+    The row is taken by moving `next_try_at` on before the work: a worker that dies in the middle has only delayed it
+    (FAILURES 64: received and done are two states).
+    """
+    done = 0
+    for row in _take_due(event_id, limit):
+        try:
+            done += _work(row)
+        except Exception:
+            log.exception("webhook_failed", event=row.event_id)
+            _later(row, "failed, see the log")
+    return done
+
+
+def _take_due(event_id: str | None, limit: int) -> list[WebhookEvent]:
+    with transaction.atomic(durable=True):
+        due = WebhookEvent.objects.filter(state=WebhookEvent.State.STORED, next_try_at__lte=timezone.now())
+        if event_id is not None:
+            due = due.filter(event_id=event_id)
+        rows = list(due.select_for_update(skip_locked=True).order_by("next_try_at")[:limit])
+        busy_until = timezone.now() + settings.LEASE
+        WebhookEvent.objects.filter(pk__in=[row.pk for row in rows]).update(next_try_at=busy_until)
+    return rows
+
+
+def _work(row: WebhookEvent) -> bool:
+    env = row.metadata.get("env")
+    if row.livemode != settings.STRIPE_SECRET_KEY.startswith(("sk_live_", "rk_live_")):
+        return _done(row, WebhookEvent.State.FOREIGN, "another mode")
+    payment = Payment.objects.select_related("order").filter(intent_id=row.intent_id).first() if row.intent_id else None
+    if payment is None and env == settings.PAYMENT_ENV:
+        # It may be faster than our own commit of the intent's id (RULES R82).
+        payment = Payment.objects.select_related("order").filter(pk=row.metadata.get("payment")).first()
+        if payment is None or payment.intent_id is None:
+            return _unknown_intent(row, payment)
+    if payment is None:
+        return _done(row, WebhookEvent.State.FOREIGN, "no intent of ours")
+    if not row.type.startswith(("payment_intent.", "charge.")):
+        return _done(row, WebhookEvent.State.DONE, "nothing to do")
+    failed = row.type in ("payment_intent.payment_failed", "charge.failed")
+    looked, _ = ask_stripe(payment.order, Asker.WEBHOOK, row.event_id, event_key=row.request_key if failed else "")
+    return _done(row, WebhookEvent.State.DONE) if looked else _later(row, "the order is busy, or Stripe did not answer")
+
+
+def _unknown_intent(row: WebhookEvent, payment: Payment | None) -> bool:
+    if row.tries >= TRIES_BEFORE_BREAK:
+        raise_break(Break.Kind.MISSING_LOCAL, row.intent_id, None, payment, None, {"event": row.event_id})
+    return _later(row, "we do not know this intent yet")
+
+
+def _done(row: WebhookEvent, state: WebhookEvent.State, note: str = "") -> bool:
+    WebhookEvent.objects.filter(pk=row.pk).update(state=state, note=note, tries=row.tries + 1, done_at=timezone.now())
+    return True
+
+
+def _later(row: WebhookEvent, note: str) -> bool:
+    ladder = [datetime.timedelta(seconds=2), datetime.timedelta(seconds=5), *settings.LOOK_LADDER]
+    wait = ladder[min(row.tries, len(ladder) - 1)]
+    WebhookEvent.objects.filter(pk=row.pk, state=WebhookEvent.State.STORED).update(
+        tries=row.tries + 1, next_try_at=timezone.now() + wait, note=note
+    )
+    return False
