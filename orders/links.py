@@ -23,3 +23,8 @@ def pay_path(order: Order) -> str:
 def cancel_path(order: Order) -> str:
     """The form post that gives the order up; it answers 303 to the order page."""
     return f"/orders/{order.pk}/cancel/"
+
+
+def start_over_path(order: Order) -> str:
+    """The form post that gives an unfinished press up and keeps the order; it answers 303 to the pay page."""
+    return f"/orders/{order.pk}/start-over/"

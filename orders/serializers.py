@@ -32,7 +32,7 @@ class Text(serializers.CharField):
     """One line of text a person typed: a JSON string, no control characters, no card number."""
 
     def __init__(self, asks: str, most: int, **options: Any) -> None:
-        messages = {
+        messages: dict[str, Any] = {
             "required": f"Enter {asks}.",
             "blank": f"Enter {asks}.",
             "null": f"Enter {asks}.",

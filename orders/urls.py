@@ -2,9 +2,13 @@
 
 from django.urls import path
 
-from orders import api
+from orders import api, checkout, pages
 
 urlpatterns = [
+    path("checkout/", checkout.checkout, name="checkout"),
+    path("orders/<str:order_id>/", pages.order_page, name="order"),
+    path("orders/<str:order_id>/put-back/", pages.put_back, name="put-back"),
+    path("account/orders/", pages.my_orders, name="my-orders"),
     path("api/orders/", api.PlaceOrderView.as_view(), name="api-orders"),
     path("api/orders/<str:order_id>/", api.OrderView.as_view(), name="api-order"),
 ]

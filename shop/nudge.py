@@ -5,7 +5,7 @@ from typing import Any
 
 import structlog
 from celery import current_app
-from kombu import Connection
+from kombu.connection import Connection
 from kombu.exceptions import KombuError, OperationalError
 from kombu.pools import producers
 from redis.exceptions import RedisError
@@ -36,4 +36,5 @@ def nudge(task: str, *ids: Any) -> None:
 def _connection() -> Connection:
     """Names the pool of kept connections; nothing is opened here. The pool mends one that a restart has cut."""
     options = {**current_app.conf.broker_transport_options, **_IN_A_HURRY}
-    return current_app.connection_for_write(transport_options=options)
+    connection: Connection = current_app.connection_for_write(transport_options=options)
+    return connection

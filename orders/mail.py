@@ -1,0 +1,130 @@
+"""Mails that orders owe, each sent at most once (RULES R98).
+
+A row is claimed by committing `sending` before the mail server hears of it. What the server refuses for certain is due
+again later. What ends in doubt (the process died, the line broke after the text was sent) stays `sending`: it may have
+arrived, so staff see it and nobody sends it again.
+"""
+
+import datetime
+import smtplib
+import time
+from email.utils import parseaddr
+
+import structlog
+from django.conf import settings
+from django.core.mail import EmailMultiAlternatives, get_connection
+from django.core.mail.backends.base import BaseEmailBackend
+from django.db import transaction
+from django.db.models import F
+from django.template.loader import render_to_string
+from django.utils import timezone
+
+from orders.models import Mail
+
+log = structlog.get_logger(__name__)
+
+SUBJECTS = {
+    Mail.Kind.RECEIPT: "Your receipt for order {number}",
+    Mail.Kind.CANCELED: "Order {number} is canceled",
+    Mail.Kind.REFUND: "Refund for order {number}",
+    Mail.Kind.LATE_MONEY: "A late payment for order {number}",
+}
+# A run ends well within a task's time limit, also when the mail server is slow (EMAIL_TIMEOUT is 10 s a step).
+RUN_SECONDS = 20
+LONGEST_WAIT = datetime.timedelta(hours=6)
+
+
+def send_due_mails(order_id: str | None = None) -> int:
+    """Send what is due, oldest first; with an order id only that order's. How many were sent.
+
+    Safe to run twice at once. Stops when the mail server cannot be reached: the rest is no better off.
+    """
+    deadline = time.monotonic() + RUN_SECONDS
+    sent = 0
+    while time.monotonic() < deadline and (mail := _claim(order_id)):
+        try:
+            server = get_connection()
+            server.open()
+        except (OSError, smtplib.SMTPException) as error:
+            _due_again(mail, error)  # not even connected: nothing was sent
+            break
+        sent += _send(mail, server)
+    return sent
+
+
+def _claim(order_id: str | None) -> Mail | None:
+    """Take one due mail for this process; rows that others hold are skipped."""
+    due = Mail.objects.select_for_update(skip_locked=True, of=("self",)).filter(
+        state=Mail.State.DUE, due_at__lte=timezone.now()
+    )
+    with transaction.atomic(durable=True):
+        mail = (due.filter(order=order_id) if order_id else due).select_related("order").order_by("due_at").first()
+        if mail is not None:
+            mail.state, mail.sending_at = Mail.State.SENDING, timezone.now()
+            mail.save(update_fields=["state", "sending_at"])
+    return mail
+
+
+def _send(mail: Mail, server: BaseEmailBackend) -> bool:
+    """Hand one claimed mail over. Whether the server took it."""
+    try:
+        message_of(mail, server).send()
+    except (smtplib.SMTPRecipientsRefused, smtplib.SMTPNotSupportedError, smtplib.SMTPResponseException) as error:
+        _due_again(mail, error)  # the server answered, and the answer is no
+        return False
+    except (OSError, smtplib.SMTPException) as error:
+        log.error("mail_in_doubt", mail=mail.pk, order=mail.order_id, kind=mail.kind, error=type(error).__name__)
+        return False
+    finally:
+        _hang_up(server)
+    Mail.objects.filter(pk=mail.pk, state=Mail.State.SENDING).update(state=Mail.State.SENT, sent_at=timezone.now())
+    log.info("mail_sent", mail=mail.pk, order=mail.order_id, kind=mail.kind)
+    return True
+
+
+def _hang_up(server: BaseEmailBackend) -> None:
+    try:
+        server.close()
+    except (OSError, smtplib.SMTPException) as error:
+        log.info("mail_server_hung_up", error=type(error).__name__)
+
+
+def _due_again(mail: Mail, error: Exception) -> None:
+    """A definite refusal: due later, 1, 2, 4 ... minutes, at most LONGEST_WAIT."""
+    wait = min(datetime.timedelta(minutes=2 ** min(mail.refusals, 10)), LONGEST_WAIT)
+    Mail.objects.filter(pk=mail.pk, state=Mail.State.SENDING).update(
+        state=Mail.State.DUE,
+        due_at=timezone.now() + wait,
+        refusals=F("refusals") + 1,
+        last_refusal=_refusal_text(error),
+    )
+    log.warning("mail_refused", mail=mail.pk, order=mail.order_id, kind=mail.kind, error=type(error).__name__)
+
+
+def _refusal_text(error: Exception) -> str:
+    """For staff: the server's code, without the address that it may repeat."""
+    code = getattr(error, "smtp_code", "")
+    if isinstance(error, smtplib.SMTPRecipientsRefused):
+        code = ",".join(str(answer[0]) for answer in error.recipients.values())
+    return f"{type(error).__name__} {code}".strip()[:200]
+
+
+def message_of(mail: Mail, server: BaseEmailBackend | None = None) -> EmailMultiAlternatives:
+    """The mail as text and HTML. Amounts are ours, from the order and its payment; the link opens nothing by itself."""
+    order = mail.order
+    context = {
+        "order": order,
+        "lines": order.lines.all(),
+        "payment": order.payments.order_by("-n").first(),
+        "link": f"{settings.BASE_URL}{order.get_absolute_url()}",
+    }
+    sender_domain = parseaddr(settings.DEFAULT_FROM_EMAIL)[1].rpartition("@")[2]
+    message = EmailMultiAlternatives(
+        subject=SUBJECTS[Mail.Kind(mail.kind)].format(number=order.number),
+        body=render_to_string(f"orders/mail/{mail.kind}.txt", context),
+        to=[order.email],
+        headers={"Message-ID": f"<{mail.kind}.{mail.pk}.{order.number}@{sender_domain}>"},
+        connection=server,
+    )
+    message.attach_alternative(render_to_string(f"orders/mail/{mail.kind}.html", context), "text/html")
+    return message
