@@ -26,12 +26,16 @@ def steps() -> dict[str, list[str | Path]]:
 def main() -> int:
     failed = []
     for name, command in steps().items():
-        print(f"--- {name}", flush=True)
+        print(f"{name} ... ", end="", flush=True)
         # As in development, and without what `make run` may have written: the result is that of a fresh clone.
         env = os.environ | {"DEBUG": "1", "PAYONCE_STATE": os.devnull, "PYTHONWARNINGS": "ignore::RuntimeWarning"}
-        if subprocess.run(command, cwd=BASE_DIR, env=env, check=False).returncode != 0:
+        done = subprocess.run(command, cwd=BASE_DIR, env=env, capture_output=True, text=True, check=False)
+        print("failed" if done.returncode else "ok", flush=True)
+        if done.returncode:
+            print(done.stdout, done.stderr, flush=True)
             failed.append(name)
-    print(f"check: {'failed: ' + ', '.join(failed) if failed else 'all well'}", flush=True)
+    if failed:
+        print(f"make check failed: {', '.join(failed)}")
     return 1 if failed else 0
 
 

@@ -64,10 +64,12 @@ class Child:
         return self._ended(self._keeper.wait(seconds))
 
     def send(self, number: int) -> None:
-        """Pass a signal on. One that is too late is no error."""
+        """Pass a signal on, and return when it is sent. One that is too late is no error."""
         assert self._keeper.stdin is not None
+        assert self._keeper.stdout is not None
         with suppress(BrokenPipeError, ValueError):
             self._keeper.stdin.write(bytes([number]))
+            self._keeper.stdout.read(1)
 
     def stop(self, number: int = signal.SIGTERM, seconds: float = 10) -> int:
         """Ask it to end; kill it when it does not."""
@@ -88,6 +90,7 @@ class Child:
 
     def pause(self) -> None:
         self.send(signal.SIGSTOP)
+        time.sleep(0.05)  # a process that runs on another core stops a moment after the signal
 
     def resume(self) -> None:
         self.send(signal.SIGCONT)

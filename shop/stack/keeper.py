@@ -1,9 +1,10 @@
 """Starts one child and sees to it that the child never outlives whoever asked for it.
 
 Run as a file, standard library only: `python -I -S keeper.py LAST UID GID LOG COMMAND...`. Our stdin is a pipe from
-the starter: each byte is the number of a signal for the child, and its end means that the starter is gone, however it
-went (`kill -9` included): the child gets LAST, and five seconds later its whole process group is killed. The first line
-on our stdout is the child's pid. We end as the child ended: with its exit code, or 128 + the signal that killed it.
+the starter: each byte is the number of a signal for the child, answered by a byte when it is sent. The pipe's end means
+that the starter is gone, however it went (`kill -9` included): the child gets LAST, and five seconds later its whole
+process group is killed. The first line on our stdout is the child's pid. We end as the child ended: with its exit code,
+or 128 + the signal that killed it.
 """
 
 import os
@@ -51,6 +52,8 @@ def _obey(child: "subprocess.Popen[bytes]", last: int) -> None:
             _signal_group(child.pid, order[0])
         else:
             child.send_signal(order[0])
+        with suppress(OSError):
+            os.write(1, b".")
     child.send_signal(last)
     try:
         child.wait(LAST_SECONDS)

@@ -82,6 +82,7 @@ def test_a_signal_to_the_whole_group_ends_it(run: Callable[..., Run], number: si
 
 def test_ctrl_c_works_although_a_shell_ignores_it_for_background_jobs(tmp_path: Path) -> None:
     shell = f"{sys.executable} -m tests.stack.dummies {tmp_path} 'sleep 300' > {tmp_path}/out & echo $!; wait $!"
+    (tmp_path / "out").touch()
     program = subprocess.Popen(["/bin/sh", "-c", shell], cwd=BASE_DIR, stdout=subprocess.PIPE, text=True)
     assert program.stdout is not None
     pid = int(program.stdout.readline())
