@@ -1,4 +1,4 @@
-"""All money routes: press Pay, payment status, start over, cancel. Thin: the acts are verbs in pay, settle and close."""
+"""All money routes: press Pay, payment status, start over, cancel. Thin: the acts are in pay, settle and close."""
 
 import datetime
 
