@@ -58,7 +58,7 @@ def _commit_wish(order_id: str, wish: Wish, by: str, asked_by: Asker) -> bool:
             return False
         if order.is_closing:
             return True
-        live = Attempt.objects.filter(order=order).live().with_lease_state().first()  # type: ignore[attr-defined]
+        live = Attempt.objects.filter(order=order).live().with_lease_state().first()
         if live is not None and live.lease_runs:
             raise in_progress(order, live, same_key=True)
         if wish is Wish.START_OVER and live is None:
@@ -148,7 +148,7 @@ def cancel_intent(payment: Payment, deadline: Deadline, calls: list[Call]) -> Fi
 def expire_due(limit: int = 200, now: datetime.datetime | None = None) -> int:
     """Close the orders whose hold is over; never one with a live attempt. How many were asked to close."""
     now = now or timezone.now()
-    live = Attempt.objects.filter(order=OuterRef("pk")).live()  # type: ignore[attr-defined]
+    live = Attempt.objects.filter(order=OuterRef("pk")).live()
     due = Order.objects.filter(status=Order.Status.PENDING, expires_at__lt=now, closing_since=None).exclude(
         Exists(live)
     )

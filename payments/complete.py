@@ -108,7 +108,7 @@ def ask_stripe(order: Order, asked_by: Asker, actor: str = "", event_key: str = 
     payment = Payment.objects.filter(order=order, intent_id__isnull=False).order_by("-n").first()
     if payment is None or payment.is_over or payment.phase == Payment.Phase.SUCCEEDED:
         return True, None
-    attempt = Attempt.objects.filter(payment=payment).undecided().first()  # type: ignore[attr-defined]
+    attempt = Attempt.objects.filter(payment=payment).undecided().first()
     if attempt is not None and attempt.phase == Attempt.Phase.STARTED:
         return False, None
     lease = take_lease(attempt or payment)

@@ -209,6 +209,8 @@ class Attempt(Leased):
     looked_at = models.DateTimeField(null=True, blank=True)
     next_look_at = models.DateTimeField(null=True, blank=True)
 
+    lease_runs: bool  # type: ignore[no-redef]  # only on rows read by with_lease_state()
+
     objects: ClassVar[models.Manager["Attempt"]] = AttemptQuerySet.as_manager()
 
     class Meta:

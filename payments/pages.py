@@ -18,7 +18,7 @@ from shop.problems import Problem
 @require_safe
 @personal
 @ensure_csrf_cookie
-@with_stripe
+@with_stripe  # type: ignore[arg-type]  # its hints forget the path's arguments
 def pay(request: HttpRequest, order_id: str) -> HttpResponse:
     """The page that takes the card. An order that may not be pressed now is shown on its own page instead."""
     order = own_order(request, order_id)

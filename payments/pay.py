@@ -83,13 +83,13 @@ def claim(order: Order, press: Press) -> Claimed:
     attempts = list(
         Attempt.objects.filter(order=order)
         .filter(Q(idempotency_key=press.key) | ~Q(outcome__in=("declined", "failed", "canceled", "released")))
-        .with_lease_state()  # type: ignore[attr-defined]
+        .with_lease_state()
     )
     mine = next((a for a in attempts if a.idempotency_key == press.key), None)
     other = next((a for a in attempts if a.is_live and a is not mine), None)
     if mine is not None:
         refuse_other_body(mine, press.fingerprint)
-        if mine.is_live and mine.lease_runs:  # type: ignore[attr-defined]
+        if mine.is_live and mine.lease_runs:
             raise in_progress(order, mine, same_key=True)
         if mine.is_live and mine.phase != Attempt.Phase.STARTED:
             return _continue(order, mine)

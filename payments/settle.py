@@ -125,10 +125,8 @@ def _proves_decline(attempt: Attempt, finding: Finding, intent: Intent) -> bool:
 def _attempt_of(order: Order, payment: Payment, lease: Lease | None) -> Attempt | None:
     """The attempt that the finding is about, locked: the lease's own, else the order's live one under this payment."""
     attempts = Attempt.objects.select_for_update(no_key=True, of=("self",)).filter(payment=payment)
-    if lease is not None and lease.model is Attempt:
-        attempt = attempts.get(pk=lease.pk)
-    else:
-        attempt = attempts.live().first()  # type: ignore[attr-defined]
+    of_lease = lease is not None and lease.model is Attempt
+    attempt = attempts.get(pk=lease.pk) if lease and of_lease else attempts.live().first()
     if attempt is not None:
         attempt.payment, attempt.order = payment, order
     return attempt

@@ -26,6 +26,6 @@ def may_press(order: Order) -> bool:
     """Whether a press of Pay may start now."""
     if order.status != Order.Status.PENDING or order.is_closing:
         return False
-    if Attempt.objects.filter(order=order).live().exists():  # type: ignore[attr-defined]
+    if Attempt.objects.filter(order=order).live().exists():
         return False
     return not Payment.objects.filter(order=order, phase=Payment.Phase.CLOSING).exists()

@@ -106,7 +106,7 @@ def _stored_answer(order: Order, press: Press) -> HttpResponse | None:
 def _refuse_while_live(order: Order, press: Press) -> None:
     """Somebody holds the order's Redis lock. Only together with a live attempt in the rows is that a reason to stop:
     a lock that a dead process left behind must not keep a shopper out."""
-    live = Attempt.objects.filter(order=order).live().with_lease_state().first()  # type: ignore[attr-defined]
+    live = Attempt.objects.filter(order=order).live().with_lease_state().first()
     if live is not None and live.lease_runs:
         raise in_progress(order, live, same_key=live.idempotency_key == press.key)
 
@@ -200,7 +200,7 @@ def _may_look(order: Order) -> bool:
     Claimed by a conditional UPDATE, so that of many polls at one moment one asks.
     """
     before = timezone.now() - settings.LOOK_INTERVAL
-    undecided = Attempt.objects.filter(order=order).undecided()  # type: ignore[attr-defined]
+    undecided = Attempt.objects.filter(order=order).undecided()
     asked = undecided.exclude(looked_at__gt=before).update(looked_at=timezone.now())
     return asked == 1
 

@@ -145,9 +145,9 @@ class StripeGateway:
         options: stripe.RequestOptions = {"idempotency_key": key} if key else {}
         doubt: Undecided | None = None
         for pause in (*_PAUSES, None):
-            failure, again = self._try(operation, key, deadline, calls, send, options)
-            if not isinstance(failure, GatewayError):
-                return failure
+            answer, failure, again = self._try(operation, key, deadline, calls, send, options)
+            if answer is not None:
+                return answer
             if isinstance(failure, Undecided):
                 doubt = failure
             if not again or pause is None or deadline.seconds_left <= pause * 2:
@@ -155,6 +155,7 @@ class StripeGateway:
             time.sleep(pause * random.uniform(0.75, 1.25))  # noqa: S311 - jitter, no secret
         if doubt is not None and not isinstance(failure, Declined | WrongState):
             raise doubt
+        assert failure is not None  # noqa: S101 - a try without an answer says why
         raise failure
 
     def _try(
@@ -165,7 +166,7 @@ class StripeGateway:
         calls: list[Call],
         send: Callable[[stripe.RequestOptions], T],
         options: stripe.RequestOptions,
-    ) -> tuple[T | GatewayError, bool]:
+    ) -> tuple[T | None, GatewayError | None, bool]:
         """One try: the answer, or what it means that there is none; and whether to try again."""
         _deadline.set(deadline)
         began = time.monotonic()
@@ -176,15 +177,15 @@ class StripeGateway:
             last = getattr(answer, "last_response", None)
             status, request_id = getattr(last, "code", 200), getattr(last, "request_id", "") or ""
             note = "replayed" if _replayed(answer) else ""
-            return answer, False
+            return answer, None, False
         except (NothingSent, Undecided) as error:
             note = f"no answer: {error}"
-            return error, True
+            return None, error, True
         except stripe.StripeError as error:
             status, request_id = error.http_status, error.request_id or ""
             failure = _failure(error)
             note = _error_of(error).get("code") or type(failure).__name__
-            return failure, _may_try_again(error)
+            return None, failure, _may_try_again(error)
         finally:
             calls.append(Call(operation, key, request_id, status, int((time.monotonic() - began) * 1000), note[:200]))
 
