@@ -66,4 +66,4 @@ def _refused(message: str, param: str, code: str) -> StripeError:
 
 def display(amount: int, currency: str) -> str:
     decimals = DECIMALS[currency]
-    return f"{amount / 10**decimals:,.{decimals}f} {currency}"
+    return f"{amount / 10**decimals:,.{decimals}f} {currency.upper()}"

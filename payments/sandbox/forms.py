@@ -1,7 +1,8 @@
 """Stripe's form encoding with nested brackets, and the strict reading of parameters.
 
-`a[b]=1&a[c][0]=2` becomes `{"a": {"b": "1", "c": ["2"]}}`. What an endpoint takes is declared as a `Shape`; anything
-else is refused before execution begins, as Stripe does (parameter_unknown, parameter_missing, ...).
+`a[b]=1&a[c][0]=2` becomes `{"a": {"b": "1", "c": {"0": "2"}}}`; a reader that wants a list makes one. What an endpoint
+takes is declared as a `Shape`; anything else is refused before execution begins, as Stripe does (parameter_unknown,
+parameter_missing, ...).
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ def parse(encoded: str) -> Params:
             raise refused_parameter(f"Invalid parameter name: {name}", name)
         parts = [match[1], *re.findall(r"\[([^\[\]]*)\]", match[2])]
         _place(tree, parts, value, name)
-    return {name: _lists(value) for name, value in tree.items()}
+    return tree
 
 
 def _place(tree: Params, parts: list[str], value: str, name: str) -> None:
@@ -42,14 +43,6 @@ def _place(tree: Params, parts: list[str], value: str, name: str) -> None:
             if not isinstance(below, dict):
                 raise refused_parameter(f"Invalid parameter: {name}", name)
             node = below
-
-
-def _lists(value: Any) -> Any:
-    if not isinstance(value, dict):
-        return value
-    if value and all(key.isdigit() for key in value):
-        return [_lists(value[key]) for key in sorted(value, key=int)]
-    return {key: _lists(below) for key, below in value.items()}
 
 
 # Readers: one per kind of value. Each takes the raw value and the parameter's full name.
@@ -119,8 +112,9 @@ def list_of(item: Reader, most: int | None = None) -> Reader:
     def read(value: Any, name: str) -> list[Any]:
         if value == "":
             return []
-        if not isinstance(value, list):
+        if not isinstance(value, dict) or not all(key.isdigit() for key in value):
             raise refused_parameter("Invalid array", name)
+        value = [value[key] for key in sorted(value, key=int)]
         if most is not None and len(value) > most:
             raise refused_parameter(f"Array {name} exceeded maximum {most} allowed elements.", name)
         return [item(each, f"{name}[{index}]") for index, each in enumerate(value)]
@@ -141,8 +135,6 @@ def metadata(value: Any, name: str) -> dict[str, str]:
     """Stripe: metadata: up to 50 keys, names up to 40 characters, values up to 500. Empty unsets."""
     if value == "":
         return {"": ""}
-    if isinstance(value, list):
-        value = {str(index): each for index, each in enumerate(value)}
     if not isinstance(value, dict):
         raise refused_parameter("Invalid hash", name)
     for key, each in value.items():

@@ -9,13 +9,13 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from .clock import Clock
 from .errors import invalid_request, key_in_use, key_reused
-from .shelf import dump
 
 KEPT_SECONDS = 24 * 60 * 60
 _LONGEST_KEY = 255
@@ -46,7 +46,7 @@ class KeyStore:
         """The result to replay; or None, and the key is claimed until `keep` or `release`."""
         if len(key) > _LONGEST_KEY:
             raise invalid_request(f"Idempotency keys can be at most {_LONGEST_KEY} characters long.", stored=False)
-        written = dump(params)
+        written = json.dumps(params, sort_keys=True, separators=(",", ":"))
         with self._lock:
             stored = self._stored.get(key)
             if stored is not None and self._clock.now() - stored.created >= KEPT_SECONDS:
