@@ -91,11 +91,11 @@ def _payment_to_close(order_id: str) -> Payment | None:
     with locked_order(order_id) as order:
         if not order.is_closing:
             return None
+        # What was never sent to Stripe can charge nobody. Conditional, for it may be sent at this very moment.
+        never_sent = Payment.objects.filter(order=order, phase=Payment.Phase.OPENING, first_sent_at=None)
+        never_sent.update(phase=Payment.Phase.ABANDONED, locked_until=None)
         payment = Payment.objects.filter(order=order).exclude(phase__in=Payment.OVER).first()
-        if payment is None or payment.first_sent_at is None:
-            # Nothing was ever sent to Stripe: there is nothing that could charge.
-            if payment is not None:
-                Payment.objects.filter(pk=payment.pk).update(phase=Payment.Phase.ABANDONED, locked_until=None)
+        if payment is None:
             _release_started(order)
             carry_out_closing(order)
             return None

@@ -158,9 +158,9 @@ class AttemptQuerySet(models.QuerySet["Attempt"]):
         return self.exclude(outcome__in=(*DEAD, Outcome.SUCCEEDED))
 
     def with_lease_state(self) -> "AttemptQuerySet":
-        """Annotates `lease_runs`, judged by the database's clock."""
+        """For Attempt.lease_runs, judged by the database's clock."""
         return self.annotate(
-            lease_runs=models.ExpressionWrapper(
+            lease_runs_now=models.ExpressionWrapper(
                 Q(locked_until__isnull=False, locked_until__gte=DatabaseClock()), output_field=models.BooleanField()
             )
         )
@@ -209,8 +209,6 @@ class Attempt(Leased):
     looked_at = models.DateTimeField(null=True, blank=True)
     next_look_at = models.DateTimeField(null=True, blank=True)
 
-    lease_runs: bool  # type: ignore[no-redef]  # only on rows read by with_lease_state()
-
     objects: ClassVar[models.Manager["Attempt"]] = AttemptQuerySet.as_manager()
 
     class Meta:
@@ -243,6 +241,11 @@ class Attempt(Leased):
     def payment_status(self) -> str:
         """The word of the API: the outcome, or the phase while nothing is known yet (DESIGN section 8)."""
         return self.outcome or self.phase
+
+    @property
+    def lease_runs(self) -> bool:
+        """Whether somebody held it when it was read; only on rows from with_lease_state()."""
+        return bool(getattr(self, "lease_runs_now"))  # noqa: B009 - an annotation
 
     @property
     def is_live(self) -> bool:

@@ -5,12 +5,12 @@ complete.py does, when this process dies.
 """
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import structlog
 from django.conf import settings
-from django.db.models import Case, F, Q, Value, When
+from django.db.models import Q
 from django.utils import timezone
 
 from orders.models import Order
@@ -272,7 +272,9 @@ def _create_intent(payment: Payment, lease: Lease, deadline: Deadline, calls: li
         return payment
     if payment.first_sent_at is None:
         payment.first_sent_at = timezone.now()
-        Payment.objects.filter(pk=payment.pk, lease_token=lease.token).update(first_sent_at=payment.first_sent_at)
+        ours = Payment.objects.filter(pk=payment.pk, lease_token=lease.token, phase=Payment.Phase.OPENING)
+        if not ours.update(first_sent_at=payment.first_sent_at):
+            raise NothingSent("the payment was given up before it was opened")
     elif timezone.now() - payment.first_sent_at > settings.GATEWAY_KEY_SAFE_AGE:
         _abandon(payment, lease)
         raise NothingSent("the create key is too old to be sent again")
@@ -286,10 +288,8 @@ def _create_intent(payment: Payment, lease: Lease, deadline: Deadline, calls: li
         log.error("create_refused", payment=payment.pk, order=payment.order_id, error=repr(error))
         _abandon(payment, lease)
         raise NothingSent(f"create: {error!r}") from error
-    Payment.objects.filter(pk=payment.pk, lease_token=lease.token).update(
-        intent_id=intent.id,
-        phase=Case(When(phase="opening", then=Value("open")), default=F("phase")),
-        locked_until=None,
+    Payment.objects.filter(pk=payment.pk, lease_token=lease.token, phase=Payment.Phase.OPENING).update(
+        intent_id=intent.id, phase=Payment.Phase.OPEN, locked_until=None
     )
     payment.refresh_from_db()
     if payment.phase != Payment.Phase.OPEN:
@@ -384,9 +384,12 @@ def send_confirm(attempt: Attempt, payment: Payment, deadline: Deadline, calls: 
     except Undecided as error:
         return Finding(outcome=Outcome.UNKNOWN, stored_5xx=error.stored_5xx, calls=tuple(calls))
     except (WrongState, KeyReused) as error:
+        seen = look_at_intent(payment, deadline, calls)
         if isinstance(error, KeyReused):
+            # A replay could only meet the same refusal: if the intent does not speak, it is canceled at once.
             log.error("confirm_key_reused", order=attempt.order_id, attempt=attempt.pk)
-        return look_at_intent(payment, deadline, calls)
+            return replace(seen, stored_5xx=True)
+        return seen
     if replayed and intent.status not in ("succeeded", "canceled"):
         # A replay shows only that the confirm ran, and the intent as it was then.
         return look_at_intent(payment, deadline, calls)

@@ -15,7 +15,17 @@ from payments import answers
 from payments.errors import StaleLease
 from payments.gateways.base import Call, Intent
 from payments.leases import Lease
-from payments.models import Asker, Attempt, Break, DatabaseClock, Outcome, Payment, PaymentEvent, attempt_id
+from payments.models import (
+    Asker,
+    Attempt,
+    AttemptQuerySet,
+    Break,
+    DatabaseClock,
+    Outcome,
+    Payment,
+    PaymentEvent,
+    attempt_id,
+)
 from payments.row_lock import again_on_conflict, locked_payment
 from payments.schedule import next_look
 
@@ -56,10 +66,11 @@ def settle(payment: Payment, lease: Lease | None, finding: Finding, asked_by: As
         StaleLease: somebody took the row over meanwhile; nothing was written, the row has the truth.
     """
     with locked_payment(payment.pk, payment.order_id) as (order, payment_now):
-        attempt = _attempt_of(order, payment_now, lease)
-        never_stale = finding.intent is not None and finding.intent.status in ("succeeded", "canceled")
-        if not never_stale:
+        attempt = _attempt_of_lease(order, payment_now, lease)
+        if finding.intent is None or finding.intent.status not in ("succeeded", "canceled"):
             _refuse_stale(lease, attempt, payment_now)
+        elif attempt is None or not attempt.is_live:
+            attempt = _live_attempt(order, payment_now) or attempt
         verdict = judge(attempt, payment_now, finding)
         before = attempt.payment_status if attempt else payment_now.phase
         match verdict:
@@ -71,7 +82,7 @@ def settle(payment: Payment, lease: Lease | None, finding: Finding, asked_by: As
                 _declined(order, attempt, verdict, finding)
             case Outcome.RELEASED if attempt:
                 _released(order, attempt)
-            case _ if attempt and lease and lease.model is Attempt:
+            case _ if attempt:
                 _still_open(attempt, verdict, finding)
         after = attempt.payment_status if attempt else payment_now.phase
         _tell(order, payment_now, attempt, finding.calls, before, after, asked_by, actor)
@@ -122,13 +133,26 @@ def _proves_decline(attempt: Attempt, finding: Finding, intent: Intent) -> bool:
     )
 
 
-def _attempt_of(order: Order, payment: Payment, lease: Lease | None) -> Attempt | None:
-    """The attempt that the finding is about, locked: the lease's own, else the order's live one under this payment."""
-    attempts = Attempt.objects.select_for_update(no_key=True, of=("self",)).filter(payment=payment)
-    of_lease = lease is not None and lease.model is Attempt
-    attempt = attempts.get(pk=lease.pk) if lease and of_lease else attempts.live().first()
-    if attempt is not None:
-        attempt.payment, attempt.order = payment, order
+def _attempt_of_lease(order: Order, payment: Payment, lease: Lease | None) -> Attempt | None:
+    """The attempt whose lease it is, locked. A payment's lease is about no attempt: one may have begun since."""
+    if lease is None or lease.model is not Attempt:
+        return None
+    return _joined(_locked_attempts(payment).get(pk=lease.pk), order, payment)
+
+
+def _live_attempt(order: Order, payment: Payment) -> Attempt | None:
+    """What never goes stale belongs to the payment: it is credited to the live attempt, whoever brings it."""
+    attempt = _locked_attempts(payment).live().first()
+    return _joined(attempt, order, payment) if attempt else None
+
+
+def _locked_attempts(payment: Payment) -> AttemptQuerySet:
+    return Attempt.objects.select_for_update(no_key=True, of=("self",)).filter(payment=payment)
+
+
+def _joined(attempt: Attempt, order: Order, payment: Payment) -> Attempt:
+    """The attempt, pointing at the locked order and payment instead of copies of them."""
+    attempt.payment, attempt.order = payment, order
     return attempt
 
 
@@ -149,6 +173,8 @@ def _paid(order: Order, payment: Payment, attempt: Attempt | None, finding: Find
     charge = intent.charge
     if attempt is None or not attempt.is_live:
         attempt = _owner_of(order, payment, intent)
+    if payment.is_over:
+        raise AssertionError(f"Bug! {payment} was charged after Stripe had said that it never would be.")
     if payment.phase != Payment.Phase.SUCCEEDED:
         payment.phase = Payment.Phase.SUCCEEDED
         payment.captured_minor = intent.received_minor

@@ -155,7 +155,7 @@ class StripeGateway:
             time.sleep(pause * random.uniform(0.75, 1.25))  # noqa: S311 - jitter, no secret
         if doubt is not None and not isinstance(failure, Declined | WrongState):
             raise doubt
-        assert failure is not None  # noqa: S101 - a try without an answer says why
+        assert failure is not None, "Bug! A try without an answer says why."
         raise failure
 
     def _try(
@@ -210,7 +210,9 @@ def _failure(error: stripe.StripeError) -> GatewayError:
     kind, code = said.get("type") or "", said.get("code") or ""
     status = error.http_status or 0
     if status == 402:
-        return Declined(code, said.get("decline_code") or "", said.get("charge") or "")
+        intent = said.get("payment_intent") or {}
+        charge = said.get("charge") or intent.get("latest_charge")
+        return Declined(code, said.get("decline_code") or "", charge or "")
     if code == "idempotency_key_in_use":
         return KeyInUse(code)
     if status == 429 or code == "lock_timeout":
