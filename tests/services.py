@@ -10,6 +10,8 @@ import os
 os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"  # before shop, whose Celery app would say shop.settings
 
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -81,8 +83,8 @@ class Sandbox:
 class AppServer:
     """One gunicorn process tree on its own port: `kill` is `kill -9` of all of it, `start` starts it again."""
 
-    def __init__(self, name: str, folder: Path, env: Mapping[str, str], threads: int) -> None:
-        self.port = int(env["PORT"]) if is_free(int(env["PORT"])) else free_port()
+    def __init__(self, name: str, folder: Path, env: Mapping[str, str], *, port: int, threads: int) -> None:
+        self.port = port
         self.url = f"http://127.0.0.1:{self.port}"
         self._name, self._log, self._threads = name, folder / f"{name}.log", threads
         self._env = dict(env) | {"PORT": str(self.port), "BASE_URL": self.url}
@@ -143,9 +145,10 @@ def start_stack(
     stack = Stack([], env=dict(env))
     try:
         for number in range(1, servers + 1):
-            stack.servers.append(AppServer(f"web{number}", folder, env, threads))
-            if number == 1:
-                stack.servers[0].wait()  # it has taken PORT, so the next one sees that
+            port = int(env["PORT"])  # where the sandbox sends its webhooks: the first one takes it
+            if number > 1 or not is_free(port):
+                port = free_port()
+            stack.servers.append(AppServer(f"web{number}", folder, env, port=port, threads=threads))
         if celery or beat:
             command = celery_command(folder / "beat" / "schedule", beat=beat, concurrency=1)
             stack.celery = Child("celery", command, log=folder / "celery.log", env=env, folder=BASE_DIR)
@@ -157,6 +160,52 @@ def start_stack(
         stack.kill()
         raise
     return stack
+
+
+@dataclass
+class Shop(Stack):
+    """A stack with a database of its own, migrated and seeded, and a sandbox whose webhooks come."""
+
+    sandbox: Sandbox = field(kw_only=True)
+
+    @property
+    def url(self) -> str:
+        return self.servers[0].url
+
+    @property
+    def staff(self) -> tuple[str, str]:
+        """User name and password for the admin."""
+        return self.env["STAFF_USERNAME"], self.env["STAFF_PASSWORD"]
+
+    def kill(self) -> None:
+        super().kill()
+        self.sandbox.child.kill()
+
+
+def start_shop(folder: Path, *, servers: int = 1) -> Shop:
+    """What `make run` runs, on this process's PostgreSQL and Redis but apart from the test database."""
+    folder.mkdir(parents=True, exist_ok=True)
+    base = services()
+    values = development_environment(
+        folder,
+        {"PORT": str(free_port())},
+        database_url=base.postgres.create_database(f"shop_{folder.name}"),
+        redis_url=base.redis.url(2),
+        broker_url=base.redis.url(3),
+        sandbox_port=free_port(),
+    )
+    env = dict(os.environ) | values | {"PAYONCE_STATE": str(folder)}
+    for words in (["migrate", "--no-input"], ["seed_shop"]):
+        command = [sys.executable, "manage.py", *words]
+        done = subprocess.run(command, cwd=BASE_DIR, env=env, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+    sandbox = Sandbox(folder / "sandbox", env)
+    try:
+        stack = start_stack(folder, env, servers=servers, celery=True, beat=True)
+    except BaseException:
+        sandbox.child.kill()
+        raise
+    return Shop(stack.servers, stack.celery, stack.env, sandbox=sandbox)
 
 
 _services: Services | None = None

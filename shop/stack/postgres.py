@@ -85,7 +85,7 @@ class Postgres:
     def create_database(self, name: str) -> str:
         """Its address; it is made if it is not there."""
         with psycopg.connect(self.url(), autocommit=True) as connection:
-            if not connection.execute("SELECT FROM pg_database WHERE datname = %s", [name]).fetchone():
+            if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone():
                 connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         return self.url(name)
 

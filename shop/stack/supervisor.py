@@ -72,6 +72,8 @@ class Supervisor:
             time.sleep(0.2)
 
     def stop(self) -> None:
+        if self._running:
+            say("Ending.")
         while self._running:
             child, stop = self._running[-1]
             if child.poll() is None:
@@ -100,7 +102,6 @@ def supervise(state: Path, start: Callable[[Supervisor], None], wanted: Callable
                 code = 1
             finally:
                 _on_stop(lambda number, frame: supervisor.hurry())
-                say("Ending.")
                 supervisor.stop()
     except Stop:
         pass
@@ -178,5 +179,6 @@ def _raise_stop(number: int, frame: FrameType | None) -> None:
 
 
 def _obituary(child: Child, how: str, code: int) -> str:
-    reason = f"signal {code - 128}" if code > 128 else f"exit {code}"
+    number = -code if code < 0 else code - 128
+    reason = f"signal {number}" if number > 0 else f"exit {code}"
     return f"{child.name} {how} ({reason}). The end of {child.log}:\n{child.last_lines()}"

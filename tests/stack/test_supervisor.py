@@ -143,7 +143,7 @@ def test_a_killed_keeper_takes_its_child_and_the_rest_with_it(run: Callable[...,
     os.kill(parent_of(pids[0]), signal.SIGKILL)
     code, output = running.end()
     assert code == 1
-    assert "ended by itself" in output
+    assert "child1 ended by itself (signal 9)" in output
     wait_for(lambda: alive(pids) == [])
 
 
