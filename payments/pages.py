@@ -6,7 +6,10 @@ from django.shortcuts import redirect, render
 from django.views.decorators.csrf import ensure_csrf_cookie
 from django.views.decorators.http import require_POST, require_safe
 
+from orders.countries import COUNTRIES
+from orders.links import cancel_path, pay_path
 from orders.ownership import own_order
+from payments import answers
 from payments.close import Wish, close_order
 from payments.models import Asker
 from payments.status import may_press
@@ -27,6 +30,10 @@ def pay(request: HttpRequest, order_id: str) -> HttpResponse:
     context = {
         "order": order,
         "lines": order.lines.all(),
+        "country": COUNTRIES.get(order.country, order.country),
+        "pay_path": pay_path(order),
+        "cancel_path": cancel_path(order),
+        "reasons": answers.REASONS,
         "stripe_js_url": settings.STRIPE_JS_URL,
         "stripe_key": settings.STRIPE_PUBLISHABLE_KEY,
         "return_url": f"{settings.BASE_URL}/orders/{order.pk}/return/",

@@ -73,6 +73,8 @@ def settle(payment: Payment, lease: Lease | None, finding: Finding, asked_by: As
             attempt = _live_attempt(order, payment_now) or attempt
         verdict = judge(attempt, payment_now, finding)
         before = attempt.payment_status if attempt else payment_now.phase
+        if verdict == Outcome.UNKNOWN and finding.intent is not None and finding.intent.status == "succeeded":
+            _mismatch(order, payment_now, finding.intent)
         match verdict:
             case Outcome.SUCCEEDED:
                 attempt = _paid(order, payment_now, attempt, finding)
@@ -82,7 +84,7 @@ def settle(payment: Payment, lease: Lease | None, finding: Finding, asked_by: As
                 _declined(order, attempt, verdict, finding)
             case Outcome.RELEASED if attempt:
                 _released(order, attempt)
-            case _ if attempt:
+            case _ if attempt and attempt.phase != Attempt.Phase.FINISHED:
                 _still_open(attempt, verdict, finding)
         after = attempt.payment_status if attempt else payment_now.phase
         _tell(order, payment_now, attempt, finding.calls, before, after, asked_by, actor)
@@ -324,15 +326,10 @@ def _finish(
 
 def _still_open(attempt: Attempt, verdict: Outcome, finding: Finding) -> None:
     """Not decided: say what is known, let the row go, and note when to look again."""
-    intent = finding.intent
-    if intent is not None and intent.status == "succeeded":
-        log.error("amount_mismatch", order=attempt.order_id, payment=attempt.payment_id, intent=intent.id)
-        evidence = {"amount": intent.amount_minor, "received": intent.received_minor, "currency": intent.currency}
-        raise_break(Break.Kind.AMOUNT, intent.id, attempt.order, attempt.payment, intent.received_minor, evidence)
     attempt.outcome = verdict
     attempt.was_pending = attempt.was_pending or verdict in (Outcome.REQUIRES_ACTION, Outcome.PROCESSING)
     attempt.stored_5xx = attempt.stored_5xx or finding.stored_5xx
-    if intent is not None:
+    if finding.intent is not None:
         # Only a look that reached Stripe climbs the ladder.
         attempt.looks += 1
         attempt.looked_at = timezone.now()
@@ -351,6 +348,13 @@ def _still_open(attempt: Attempt, verdict: Outcome, finding: Finding) -> None:
             "next_look_at",
         ]
     )
+
+
+def _mismatch(order: Order, payment: Payment, intent: Intent) -> None:
+    """Stripe took another amount or currency than ours: the order stays unpaid and unknown until staff decide."""
+    log.error("amount_mismatch", order=order.pk, payment=payment.pk, intent=intent.id)
+    evidence = {"amount": intent.amount_minor, "received": intent.received_minor, "currency": intent.currency}
+    raise_break(Break.Kind.AMOUNT, intent.id, order, payment, intent.received_minor, evidence)
 
 
 def raise_break(
