@@ -166,8 +166,5 @@ class BreakAdmin(ReadOnly, admin.ModelAdmin[Break]):
     def payment_link(self, found: Break) -> str:
         if found.payment_id is None:
             return "-"
-        return format_html(
-            '<a href="{}">{}</a>',
-            reverse("admin:payments_payment_change", args=[quote(found.payment_id)]),
-            found.payment,
-        )
+        page = reverse("admin:payments_payment_change", args=[quote(found.payment_id)])
+        return format_html('<a href="{}">{}</a>', page, found.payment)
