@@ -13,7 +13,7 @@ from django.contrib import messages
 from django.contrib.auth import get_user_model, login, logout, password_validation, views
 from django.contrib.auth.forms import AuthenticationForm
 from django.contrib.auth.models import User
-from django.db import IntegrityError
+from django.db import IntegrityError, transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import render, resolve_url
 from django.urls import reverse, reverse_lazy
@@ -81,7 +81,8 @@ class RegisterForm(forms.Form):
         """The new user, or None where the e-mail address has an account already: the unique name decides."""
         email = self.cleaned_data["email"]
         try:
-            return get_user_model().objects.create_user(email, email, self.cleaned_data["password"])
+            with transaction.atomic():
+                return get_user_model().objects.create_user(email, email, self.cleaned_data["password"])
         except IntegrityError:
             self.add_error(
                 "email",

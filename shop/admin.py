@@ -1,6 +1,7 @@
 """Staff look after products here. Plain ModelAdmin: what a product may be is said by the model."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from django.contrib import admin
 from django.http import HttpRequest
@@ -35,6 +36,13 @@ class ProductAdmin(admin.ModelAdmin[Product]):
 
     def get_prepopulated_fields(self, request: HttpRequest, obj: Product | None = None) -> dict[str, Sequence[str]]:
         return {} if obj else {"slug": ["name"]}
+
+    def save_model(self, request: HttpRequest, obj: Product, form: Any, change: bool) -> None:
+        """Write only what was edited: a whole row would set the stock back to what it was when it was read."""
+        if change:
+            obj.save(update_fields=form.changed_data)
+        else:
+            obj.save()
 
     def has_delete_permission(self, request: HttpRequest, obj: Product | None = None) -> bool:
         return False  # order lines name it; "on sale" takes it out of the shop

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from functools import cache
 
 from csp.decorators import csp_update
 from django.conf import settings
@@ -9,6 +10,7 @@ from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponsePermanentRedirect, HttpResponseRedirect
 from django.shortcuts import get_object_or_404, render
 from django.template.loader import render_to_string
+from django.templatetags.static import static
 from django.urls import Resolver404, resolve, reverse
 from django.views.decorators.cache import cache_control
 from django.views.decorators.http import require_POST, require_safe
@@ -144,8 +146,8 @@ def _only_so_many(found: Product) -> str:
 
 
 def cart_in_header(request: HttpRequest) -> dict[str, Callable[[], int]]:
-    """Context processor: `cart_count`, counted only where a template shows it."""
-    return {"cart_count": lambda: item_count(request)}
+    """Context processor: `cart_count`, counted once, and only where a template shows it."""
+    return {"cart_count": cache(lambda: item_count(request))}
 
 
 def no_such_page(request: HttpRequest) -> HttpResponse:
@@ -159,6 +161,12 @@ def no_such_page(request: HttpRequest) -> HttpResponse:
             query = f"?{request.META['QUERY_STRING']}" if request.META.get("QUERY_STRING") else ""
             return HttpResponsePermanentRedirect(f"{request.path}/{query}")
     raise Http404
+
+
+@require_safe
+def favicon(request: HttpRequest) -> HttpResponse:
+    """What browsers ask for on pages that name no icon: the admin's."""
+    return HttpResponsePermanentRedirect(static("img/favicon.svg"))
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:

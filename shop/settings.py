@@ -90,7 +90,9 @@ DATABASES["default"] |= {
     "CONN_HEALTH_CHECKS": True,
     "OPTIONS": {
         # A request that gets no connection within 2 s answers 503, nothing charged (DESIGN section 7).
-        "pool": {"min_size": 1, "max_size": env.int("DATABASE_POOL", 8), "timeout": 2},
+        # After an outage the pool must not sleep on (its back-off grows to minutes): a lost connection is tried again
+        # for 1 s, then by the next request that needs one.
+        "pool": {"min_size": 1, "max_size": env.int("DATABASE_POOL", 8), "timeout": 2, "reconnect_timeout": 1},
         "connect_timeout": 2,
     },
 }

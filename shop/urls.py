@@ -24,6 +24,7 @@ urlpatterns = [
     path("account/password-reset/", account.PasswordResetView.as_view(), name="password-reset"),
     path("account/password-reset/sent/", account.PasswordResetSentView.as_view(), name="password-reset-sent"),
     path("account/password-reset/<str:uidb64>/<str:token>/", account.NewPasswordView.as_view(), name="new-password"),
+    path("favicon.ico", pages.favicon),
     # API.
     path("api/products/", catalogue_api.ProductsView.as_view(), name="api-products"),
     path("api/cart/", catalogue_api.CartView.as_view(), name="api-cart"),
