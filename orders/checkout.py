@@ -19,7 +19,7 @@ from orders.links import cancel_path, pay_path
 from orders.models import Order
 from orders.ownership import shopper_of, shopper_who_places
 from orders.place import Contact, How, Placed, Wish, place_order
-from orders.serializers import PlaceOrderSerializer, contact_of
+from orders.serializers import PlaceOrderSerializer, contact_of, looks_like_card_number
 from shop.cart import currency_of, current_cart, total_minor
 from shop.ids import new_id
 from shop.models import Cart, cart_version
@@ -54,7 +54,7 @@ class CheckoutForm(forms.Form):
     use_required_attribute = False
 
     email = Entry(
-        label="Email address",
+        label="E-mail address",
         help_text="For the receipt, and if your bank needs longer than this page.",
         widget=forms.EmailInput(attrs={"autocomplete": "email", "inputmode": "email", "spellcheck": "false"}),
     )
@@ -170,8 +170,11 @@ def _key_of(form: CheckoutForm) -> str:
 
 
 def _remember(request: HttpRequest, form: CheckoutForm) -> None:
-    """What was typed survives log-in, and the way over another order's page."""
-    request.session[_SESSION_ENTRIES] = {name: str(form.data.get(name, ""))[:254] for name in _CONTACT}
+    """What was typed survives log-in, and the way over another order's page. A card number is not kept (SE27)."""
+    typed = {name: str(form.data.get(name, ""))[:254] for name in _CONTACT}
+    request.session[_SESSION_ENTRIES] = {
+        name: "" if looks_like_card_number(text) else text for name, text in typed.items()
+    }
 
 
 def has_entries(request: HttpRequest) -> bool:

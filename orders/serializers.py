@@ -52,7 +52,7 @@ class Text(serializers.CharField):
 
 
 class Email(Text, serializers.EmailField):
-    default_error_messages = {"invalid": "Enter an email address in the form name@example.com."}
+    default_error_messages = {"invalid": "Enter an e-mail address in the form name@example.com."}
 
 
 class AddressSerializer(StrictSerializer):
@@ -74,7 +74,7 @@ class AddressSerializer(StrictSerializer):
 class PlaceOrderSerializer(StrictSerializer):
     """The body of POST /api/orders/."""
 
-    email = Email("your email address", 254)
+    email = Email("your e-mail address", 254)
     name = Text("your full name", 120)
     address = AddressSerializer(error_messages={"required": "Enter a delivery address."})
     cart_version = Text("the version of the cart you saw", 64, help_text="`version` of GET /api/cart/")
