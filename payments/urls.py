@@ -2,7 +2,7 @@
 
 from django.urls import path, re_path
 
-from payments import pages, views, webhooks
+from payments import health, pages, views, webhooks
 
 urlpatterns = [
     path("orders/<str:order_id>/pay/", pages.pay, name="pay"),
@@ -15,4 +15,5 @@ urlpatterns = [
     path("api/orders/<str:order_id>/cancel/", views.CancelView.as_view(), name="api-cancel"),
     # With and without the slash: a redirect would lose the event (RULES R85).
     re_path(r"^webhooks/stripe/?$", webhooks.stripe_webhook, name="stripe-webhook"),
+    path("healthz/payments", health.payments_health, name="payments-health"),
 ]
