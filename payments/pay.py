@@ -282,7 +282,11 @@ def _create_intent(payment: Payment, lease: Lease, deadline: Deadline, calls: li
     try:
         intent = gateway().create_intent(payment.create_params, payment.idempotency_key, deadline, calls)
     except (NothingSent, Undecided, KeyInUse) as error:
-        end_lease(lease)
+        if isinstance(error, Undecided) and error.stored_5xx:
+            # Stripe keeps the 5xx under this key: a replay will never be an intent, and this one can never charge.
+            _abandon(payment, lease)
+        else:
+            end_lease(lease)
         raise NothingSent(f"create: {error}") from error
     except GatewayError as error:
         log.error("create_refused", payment=payment.pk, order=payment.order_id, error=repr(error))
