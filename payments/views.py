@@ -4,11 +4,12 @@ import datetime
 
 import structlog
 from django.conf import settings
-from django.db import InterfaceError, OperationalError
+from django.db import IntegrityError, InterfaceError, OperationalError
 from django.http import HttpResponse
 from django.utils import timezone
 from django.utils.module_loading import import_string
 from drf_spectacular.utils import OpenApiResponse, extend_schema
+from psycopg.errors import UniqueViolation
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -39,6 +40,7 @@ log = structlog.get_logger(__name__)
 redis_lock = import_string(settings.REDIS_LOCK)
 
 RETRY_AFTER_SECONDS = 2
+CLAIMED_TABLES = ("payments_payment", "payments_attempt")
 PROBLEM = OpenApiResponse(description="A problem (application/problem+json) with `retry`: same-key, new-key or no")
 
 
@@ -71,6 +73,8 @@ class PayView(APIView):
                     claimed = claim(locked, press)
             except RowBusy:
                 raise in_progress(order, None, same_key=True) from None
+            except IntegrityError as error:
+                raise _lost_claim(order, press, error)
             give_back_connections()
             attempt, intent = _carry_out(claimed)
         return _answer(attempt, intent)
@@ -109,6 +113,14 @@ def _refuse_while_live(order: Order, press: Press) -> None:
     live = Attempt.objects.filter(order=order).live().with_lease_state().first()
     if live is not None and live.lease_runs:
         raise in_progress(order, live, same_key=live.idempotency_key == press.key)
+
+
+def _lost_claim(order: Order, press: Press, error: IntegrityError) -> Exception:
+    """Two claims at one moment, and a unique index was the judge: the loser is told of the winner (RULES R38)."""
+    violation = error.__cause__
+    if not isinstance(violation, UniqueViolation) or violation.diag.table_name not in CLAIMED_TABLES:
+        return error
+    return in_progress(order, None, same_key=Attempt.objects.filter(order=order, idempotency_key=press.key).exists())
 
 
 def _refuse_too_many_declines(order: Order) -> None:
