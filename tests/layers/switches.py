@@ -1,0 +1,153 @@
+"""Switches that take a layer out, for tests alone: the shop knows nothing of them.
+
+`put` is monkeypatch.setattr, or plain setattr in a process that is thrown away. The layers stay out of each other's
+way: with layer 3 off, the one constraint that is layer 2's record (`one_attempt_per_key`) stays while layer 2 is on.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from django.conf import settings
+from django.db import connection, transaction
+
+from orders.models import Order
+from payments import close, complete, pay, row_lock, views
+from payments import settle as settling
+from payments.gateways import base
+from payments.gateways.base import Call, Intent
+from payments.gateways.stripe import StripeGateway
+from payments.gateways.transport import Deadline
+from payments.models import Attempt, Payment
+from payments.redis_lock import Held
+from shop.ids import new_id
+
+Put = Callable[[Any, str, Any], None]
+
+RECORD_OF_LAYER_2 = "one_attempt_per_key"
+FREEZING = [("payments_payment", "final_payment_is_frozen"), ("payments_attempt", "final_attempt_is_frozen")]
+
+
+def layer_2_off(put: Put) -> None:
+    """No press is known again: each gets a key of its own, whatever the browser sent."""
+    put(views, "required_key", lambda request: new_id())
+    put(views, "_stored_answer", lambda order, press: None)
+
+
+def layer_3_off(put: Put) -> None:
+    """No row lock, no question before the claim, no fencing. The constraints go by `no_constraints`."""
+    no_row_lock(put)
+    put(views, "claim", claim_without_asking)
+    put(pay, "attempt_id", lambda order_id, number: new_id())  # derived ids are unique by the primary key
+    put(pay, "_commit_confirming", confirm_without_asking)
+    put(settling, "_refuse_stale", lambda *_: None)
+
+
+def no_row_lock(put: Put) -> None:
+    """`locked_order` and `locked_payment` read, and lock nothing."""
+    for module in (views, pay, close, complete, row_lock):
+        put(module, "locked_order", read_order)
+    put(settling, "locked_payment", read_payment)
+
+
+def layer_4_off(put: Put) -> None:
+    """A lock that everybody gets."""
+    put(views, "redis_lock", lock_for_everybody)
+
+
+def layer_5_off(put: Put) -> None:
+    """A gateway that forgets: a new key for every call, and a new intent for every press."""
+    put(settings, "PAYMENT_GATEWAY", f"{__name__}.ForgetfulGateway")
+    base.gateway.cache_clear()
+
+
+@contextmanager
+def read_order(order_id: str) -> Iterator[Order]:
+    with transaction.atomic(durable=True):
+        yield Order.objects.get(pk=order_id)
+
+
+@contextmanager
+def read_payment(payment_id: str, order_id: str) -> Iterator[tuple[Order, Payment]]:
+    with read_order(order_id) as order:
+        yield order, Payment.objects.get(pk=payment_id)
+
+
+def claim_without_asking(order: Order, press: pay.Press) -> pay.Claimed:
+    """Neither a live attempt nor a paid order is a reason to refuse."""
+    open_one = Payment.objects.filter(order=order, phase__in=("opening", "open")).order_by("-n").first()
+    return pay._begin(order, open_one or pay.new_payment(order, 1), press)
+
+
+def confirm_without_asking(claimed: pay.Claimed, payment: Payment) -> None:
+    Attempt.objects.filter(pk=claimed.attempt.pk).update(phase=Attempt.Phase.CONFIRMING)
+    claimed.attempt.phase, claimed.attempt.payment = Attempt.Phase.CONFIRMING, payment
+
+
+@contextmanager
+def lock_for_everybody(order_id: str) -> Iterator[Held]:
+    yield Held.BY_US
+
+
+class ForgetfulGateway(StripeGateway):
+    """What a checkout without gateway idempotency does (FAILURES 26, 47)."""
+
+    def create_intent(self, params: dict[str, Any], key: str, deadline: Deadline, calls: list[Call]) -> Intent:
+        return super().create_intent(params, _forgotten(), deadline, calls)
+
+    def confirm_intent(
+        self, intent_id: str, params: dict[str, Any], key: str, deadline: Deadline, calls: list[Call]
+    ) -> tuple[Intent, bool]:
+        opened = self.retrieve_intent(intent_id, deadline, calls)
+        again = {
+            "amount": opened.amount_minor,
+            "currency": opened.currency.lower(),
+            "automatic_payment_methods": {"enabled": True},
+            "metadata": opened.metadata,
+        }
+        fresh = self.create_intent(again, key, deadline, calls)
+        return super().confirm_intent(fresh.id, params, _forgotten(), deadline, calls)
+
+
+def _forgotten() -> str:
+    return f"{settings.PAYMENT_ENV}:forgotten:{new_id()}"
+
+
+@contextmanager
+def no_constraints(keep: str = "") -> Iterator[list[str]]:
+    """Drop every unique constraint of payments and attempts but `keep`, and the triggers that freeze what is final.
+
+    By SQL, on the throw-away database; put back when the block ends, over empty tables. The names of what is gone.
+    """
+    gone = [one for one in _unique_indexes() if one[0] != keep]
+    _run([f"ALTER TABLE {table} DISABLE TRIGGER {trigger}" for table, trigger in FREEZING])
+    _run([f'ALTER TABLE {table} DROP CONSTRAINT "{name}"' for name, table, _, rule in gone if rule])
+    _run([f'DROP INDEX "{name}"' for name, _, _, rule in gone if not rule])
+    try:
+        yield [name for name, _, _, _ in gone] + [trigger for _, trigger in FREEZING]
+    finally:
+        _run(["TRUNCATE payments_payment, payments_attempt CASCADE"])
+        _run([f'ALTER TABLE {table} ADD CONSTRAINT "{name}" {rule}' for name, table, _, rule in gone if rule])
+        _run([index for _, _, index, rule in gone if not rule])
+        _run([f"ALTER TABLE {table} ENABLE TRIGGER {trigger}" for table, trigger in FREEZING])
+
+
+def _unique_indexes() -> list[tuple[str, str, str, str | None]]:
+    """(name, table, the index's SQL, the constraint's SQL if it is one) of all but the primary keys."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT index.relname, owner.relname, pg_get_indexdef(i.indexrelid), pg_get_constraintdef(con.oid)"
+            " FROM pg_index i JOIN pg_class index ON index.oid = i.indexrelid"
+            " JOIN pg_class owner ON owner.oid = i.indrelid"
+            " LEFT JOIN pg_constraint con ON con.conindid = i.indexrelid AND con.contype = 'u'"
+            " WHERE i.indisunique AND NOT i.indisprimary AND owner.relname IN ('payments_payment', 'payments_attempt')"
+            " ORDER BY 1"
+        )
+        found: list[tuple[str, str, str, str | None]] = cursor.fetchall()
+        return found
+
+
+def _run(statements: list[str]) -> None:
+    with connection.cursor() as cursor:
+        for statement in statements:
+            cursor.execute(statement)
