@@ -60,6 +60,15 @@ def times_fit_together(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -
 
 
 @register()
+def money_is_read_from_the_primary(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """A replica that lags shows an unpaid order to somebody who has just paid it (RULES R20, FAILURES 29)."""
+    if not settings.DATABASE_ROUTERS:
+        return []
+    hint = "Remove DATABASE_ROUTERS, or prove that no money query leaves the primary, and silence this check."
+    return [Error("A database router may read money from a replica.", hint=hint, id="payments.E009")]
+
+
+@register()
 def stripe_is_meant(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     """A live key never meets DEBUG or the sandbox, and production never the sandbox (SECURITY SE20)."""
     errors: list[CheckMessage] = []

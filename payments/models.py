@@ -232,6 +232,7 @@ class Attempt(Leased):
             models.Index(
                 Coalesce("next_look_at", "locked_until"), condition=~Q(phase="finished"), name="attempt_due_for_a_look"
             ),
+            models.Index(fields=["finished_at"], condition=Q(answer_status__isnull=False), name="attempt_answer_kept"),
         ]
 
     def __str__(self) -> str:

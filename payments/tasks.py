@@ -2,7 +2,7 @@
 
 from celery import shared_task
 
-from payments import close, complete, pay, webhooks
+from payments import close, complete, pay, retention, webhooks
 from payments.models import Asker
 from payments.row_lock import give_back_connections
 from shop.nudge import nudge
@@ -36,4 +36,11 @@ def work_webhooks(event_id: str | None = None) -> None:
 def expire_orders() -> None:
     """Close the orders whose hold is over."""
     close.expire_due()
+    give_back_connections()
+
+
+@shared_task(name="payments.forget_keys")
+def forget_keys() -> None:
+    """Clear keys and stored answers whose time is over."""
+    retention.forget_keys()
     give_back_connections()

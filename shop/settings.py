@@ -241,6 +241,7 @@ CELERY_BEAT_SCHEDULE = {
     "work-webhooks": {"task": "payments.work_webhooks", "schedule": 30.0},
     "expire-orders": {"task": "payments.expire_orders", "schedule": 60.0},
     "send-mails": {"task": "orders.send_mails", "schedule": 30.0},
+    "forget-keys": {"task": "payments.forget_keys", "schedule": 3600.0},
 }
 
 # --- API ------------------------------------------------------------------------------------------------------------
