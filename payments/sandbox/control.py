@@ -160,7 +160,7 @@ class Control:
     def reset(self) -> Json:
         self.rules.clear()
         self.later.clear()
-        self.webhooks.switch({"mode": "normal"})
+        self.webhooks.reset()
         self.account.reset()
         return {"reset": True}
 

@@ -110,7 +110,7 @@ _CREATE = Shape(
             {"enabled": boolean(), "allow_redirects": one_of("always", "never")}, required=("enabled",)
         ).read_nested,
         "confirm": boolean(),
-        "confirmation_method": one_of("automatic", "manual"),
+        "confirmation_method": one_of("automatic"),  # manual is not simulated
     },
     required=("amount", "currency"),
     gone=_TYPES_GONE,

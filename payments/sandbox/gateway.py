@@ -152,8 +152,9 @@ class _Call:
         self.entry["order"] = self._order(endpoint, ids, raw)
         stored = self._claim(raw)
         try:
+            confirms = endpoint.confirms and (endpoint.locks or raw.get("confirm") == "true")
             self.rule = self.gateway.rules.pick(
-                self.request.method, self.request.path, self.entry["order"], stored is not None, endpoint.confirms
+                self.request.method, self.request.path, self.entry["order"], stored is not None, confirms
             )
             if self.rule is not None:
                 self.entry["fault"] = f"{self.rule.act} {self.rule.when}"

@@ -13,7 +13,7 @@ Work = Callable[[], object]
 
 
 class Later:
-    def __init__(self, workers: int = 32) -> None:
+    def __init__(self, workers: int = 64) -> None:
         self._agenda: list[tuple[float, int, Work]] = []
         self._numbers = itertools.count()
         self._changed = threading.Condition()

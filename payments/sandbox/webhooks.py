@@ -37,7 +37,7 @@ class Webhooks:
     def __init__(self, account: Account, later: Later, url: str | None, secret: str) -> None:
         self._account = account
         self._later = later
-        self.url = url
+        self.url = self._first_url = url
         self._secret = secret
         self.mode = "normal"
         self.seconds = 0.0
@@ -54,6 +54,9 @@ class Webhooks:
         self.seconds = float(wanted.get("seconds", 5.0 if self.mode == "late" else 0.0))
         self.times = int(wanted.get("times", 5 if self.mode == "repeated" else 1))
         return self.state()
+
+    def reset(self) -> None:
+        self.switch({"url": self._first_url})
 
     def state(self) -> Json:
         return {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -22,6 +23,9 @@ from tests.book import Book
 ROOT = Path(__file__).parents[2]
 SECRET_KEY, PUBLISHABLE_KEY, WEBHOOK_SECRET = "sk_test_abc123", "pk_test_abc123", "whsec_abc123"
 _NUMBERS = itertools.count(1)
+
+if os.environ.get("BROWSER") == "0":
+    collect_ignore_glob = ["test_stripe_js.py"]
 
 
 class Process:

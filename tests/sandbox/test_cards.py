@@ -76,8 +76,13 @@ def test_an_unknown_payment_method_is_named(shop: Shop, book: Book) -> None:
     assert shop.client.v1.payment_intents.retrieve(intent.id).status == "requires_payment_method"
 
 
+def _typed(shop: Shop, **change: Any) -> stripe.PaymentMethod:
+    params: Any = {"type": "card", "card": {**GOOD, **change}}
+    return shop.client.v1.payment_methods.create(params)
+
+
 def test_a_payment_method_pays_once_without_a_customer(shop: Shop, book: Book) -> None:
-    method = shop.client.v1.payment_methods.create({"type": "card", "card": GOOD})
+    method = _typed(shop)
     shop.confirm(shop.intent("a"), method.id)
     error = error_of(lambda: shop.confirm(shop.intent("b"), method.id))
     assert (error.http_status, body_of(error)["param"]) == (400, "payment_method")
@@ -96,22 +101,20 @@ def test_a_payment_method_pays_once_without_a_customer(shop: Shop, book: Book) -
     ],
 )
 def test_a_wrong_card_is_refused_at_once(shop: Shop, change: dict[str, Any], code: str, param: str) -> None:
-    error = error_of(
-        lambda: shop.client.v1.payment_methods.create({"type": "card", "card": {**GOOD, **change}})  # type: ignore[typeddict-item]
-    )
+    error = error_of(lambda: _typed(shop, **change))
     assert (error.http_status, error.code, body_of(error)["param"]) == (402, code, param)
 
 
 def test_a_typed_card_behaves_as_its_number_says(shop: Shop) -> None:
-    method = shop.client.v1.payment_methods.create({"type": "card", "card": {**GOOD, "number": "4000000000009995"}})
+    method = _typed(shop, number="4000000000009995")
     assert method.card is not None and method.card.last4 == "9995"
     error = error_of(lambda: shop.confirm(shop.intent(), method.id))
     assert body_of(error)["decline_code"] == "insufficient_funds"
 
 
-def test_no_card_number_or_security_code_reaches_the_book(shop: Shop, process: Any) -> None:
-    shop.client.v1.payment_methods.create({"type": "card", "card": {**GOOD, "cvc": "987"}})
-    lines = (process.book.healthy() and process.book.calls(path="/v1/payment_methods"))[-1]["params"]
+def test_no_card_number_or_security_code_reaches_the_book(shop: Shop, book: Book) -> None:
+    _typed(shop, cvc="987")
+    lines = book.calls(path="/v1/payment_methods")[-1]["params"]
     assert lines["card"]["number"] == "****4242"
     assert lines["card"]["cvc"] == "***"
 

@@ -36,8 +36,9 @@ def _confirm_raw(url: str, intent: str, key: str = "raw", timeout: float = 5) ->
 def test_reset(shop: Shop, book: Book, url: str, when: str, charges: int) -> None:
     intent = shop.intent()
     book.rule("reset", when=when)
-    with pytest.raises(ConnectionResetError):
+    with pytest.raises(ConnectionResetError) as died:
         _confirm_raw(url, intent.id)
+    assert not isinstance(died.value, http.client.RemoteDisconnected)  # RST, not a polite FIN
     assert len(book.charges("order_1")) == charges
     call = book.calls(path=CONFIRM)[-1]
     assert (call["fault"], call["lost"], call["key"]) == (f"reset {when}", True, "raw")
@@ -125,6 +126,14 @@ def test_decline_by_rule_and_reason(shop: Shop, book: Book) -> None:
     assert shop.confirm(intent).status == "succeeded"
 
 
+def test_a_decline_waits_for_a_confirmation(shop: Shop, book: Book) -> None:
+    book.rule("decline", "*")
+    intent = shop.intent()
+    assert error_of(lambda: shop.confirm(intent)).http_status == 402
+    book.rule("decline", "*")
+    assert error_of(lambda: shop.intent(confirm=True, payment_method="pm_card_visa")).http_status == 402
+
+
 def test_a_rule_is_used_so_many_times_and_counts_them(shop: Shop, book: Book) -> None:
     book.rule("429", CREATE, times=2)
     for _ in range(2):
@@ -186,7 +195,7 @@ def test_a_hold_blocks_until_released(shop: Shop, book: Book) -> None:
     intents = [shop.intent(f"o{number}") for number in range(3)]
     book.rule("hold", hold="gate", times=None)
     done: list[str] = []
-    threads = [threading.Thread(target=lambda i=i: done.append(shop.confirm(i).status)) for i in intents]  # type: ignore[misc]
+    threads = [threading.Thread(target=lambda i=i: done.append(shop.confirm(i).status)) for i in intents]
     for thread in threads:
         thread.start()
     book.wait_until_held("gate", 3)

@@ -54,6 +54,7 @@ def test_a_succeeded_intent_is_not_confirmed_again(shop: Shop, book: Book) -> No
     paid = shop.paid()
     error = error_of(lambda: shop.confirm(paid))
     assert (error.http_status, error.code) == (400, "payment_intent_unexpected_state")
+    assert "already succeeded" in str(error.user_message)
     assert body_of(error)["payment_intent"]["status"] == "succeeded"
     assert len(book.charges("order_1")) == 1
 

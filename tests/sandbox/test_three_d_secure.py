@@ -87,7 +87,7 @@ def test_a_challenge_of_a_canceled_intent_comes_to_nothing(shop: Shop, book: Boo
 @pytest.mark.parametrize("param", ["error_on_requires_action", "off_session"])
 def test_a_challenge_may_be_refused_beforehand(shop: Shop, book: Book, param: str) -> None:
     intent = shop.intent()
-    error = error_of(lambda: shop.confirm(intent, "pm_card_authenticationRequired", **{param: True}))
+    error = error_of(lambda: shop.confirm(intent, "pm_card_authenticationRequired", None, **{param: True}))
     assert (error.http_status, body_of(error)["code"]) == (402, "authentication_required")
     assert body_of(error)["payment_intent"]["status"] == "requires_payment_method"
     assert book.succeeded() == []

@@ -11,9 +11,11 @@
     message: 'We are experiencing issues connecting to our payments provider. You have not been charged. ' +
       'Please check your internet connection and try again.',
   };
-  if (['night', 'stripe', 'flat'].includes(query.get('theme'))) {
-    document.documentElement.dataset.theme = query.get('theme') === 'night' ? 'dark' : 'light';
-  }
+  const dress = (theme) => {
+    if (!['night', 'stripe', 'flat'].includes(theme)) return;
+    document.documentElement.dataset.theme = theme === 'night' ? 'dark' : 'light';
+  };
+  dress(query.get('theme'));
 
   const fields = {
     number: document.querySelector('[name=number]'),
@@ -201,6 +203,7 @@
     'submit': submit,
     'create-confirmation-token': createConfirmationToken,
     'focus': () => fields.number.focus(),
+    'theme': ({ theme }) => dress(theme),
   };
 
   window.addEventListener('message', async (event) => {

@@ -8,7 +8,9 @@
   'use strict';
 
   const ORIGIN = new URL(document.currentScript.src).origin;
-  const FRAME_HEIGHT = 292; // of the empty form: what is kept free before it has loaded, so that nothing jumps
+  // Of the empty form, in one column and in two: what is kept free before it has loaded, so that nothing jumps.
+  const frameHeight = (width) => (width > 340 ? 224 : 337);
+  const LOAD_GRACE_MS = 2000;
   const CONNECTION_LOST = {
     type: 'api_connection_error',
     message: 'We are experiencing issues connecting to our payments provider. You have not been charged. ' +
@@ -47,7 +49,7 @@
       this.node.src = `${ORIGIN}/elements/card?${query}`;
       this.node.title = 'Secure payment input frame';
       this.node.name = `__sandboxStripeFrame${this.number}`;
-      set(this.node, { border: '0', display: 'block', width: '100%', height: `${FRAME_HEIGHT}px` });
+      set(this.node, { border: '0', display: 'block', width: '100%', height: `${frameHeight(options.width)}px` });
       this.listen = (event) => this.hear(event);
       window.addEventListener('message', this.listen);
     }
@@ -102,11 +104,21 @@
       }
       this.unmount();
       const theme = (this.elements.options.appearance || {}).theme;
-      this.frame = new CardFrame(this.elements.key, { theme }, (type, rest) => this.hear(type, rest));
-      this.frame.node.addEventListener('error', () => this.emit('loaderror', {
-        elementType: 'payment', error: CONNECTION_LOST,
-      }));
+      const options = { theme, width: node.clientWidth };
+      this.frame = new CardFrame(this.elements.key, options, (type, rest) => this.hear(type, rest));
+      this.watchLoading(this.frame);
       node.replaceChildren(this.frame.node);
+    }
+
+    /* A browser shows its own error page in the frame and says nothing: what is loaded but silent has failed. */
+    watchLoading(frame) {
+      let ready = false;
+      frame.ready.then(() => { ready = true; });
+      frame.node.addEventListener('load', () => setTimeout(() => {
+        if (!ready && frame === this.frame) {
+          this.emit('loaderror', { elementType: 'payment', error: CONNECTION_LOST });
+        }
+      }, LOAD_GRACE_MS), { once: true });
     }
 
     hear(type, { state }) {
@@ -197,6 +209,8 @@
 
     update(options) {
       Object.assign(this.options, options);
+      const { theme } = options.appearance || {};
+      if (theme) this.element?.frame?.ask('theme', { theme });
     }
 
     async fetchUpdates() {
