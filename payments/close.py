@@ -14,7 +14,7 @@ from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
 from orders.models import Order
-from payments.errors import GatewayError, Invalid, KeyReused, NothingSent, StaleLease, Undecided, WrongState
+from payments.errors import GatewayError, Invalid, KeyReused, NothingSent, RowBusy, StaleLease, Undecided, WrongState
 from payments.gateways.base import Call, gateway
 from payments.gateways.transport import Deadline
 from payments.leases import take_lease
@@ -44,8 +44,16 @@ def close_order(order_id: str, wish: Wish, by: str, asked_by: Asker) -> Order:
     Raises:
         Problem: order-already-paid; request-in-progress while a press is being made.
     """
-    if _commit_wish(order_id, wish, by, asked_by):
-        finish_closing(order_id, asked_by)
+    try:
+        wished = _commit_wish(order_id, wish, by, asked_by)
+    except RowBusy:
+        detail = "Another request is working on this order. Ask again shortly."
+        raise Problem("request-in-progress", detail, 2, {"order": order_id}) from None
+    if wished:
+        try:
+            finish_closing(order_id, asked_by)
+        except RowBusy:
+            log.warning("closing_left_to_completer", order=order_id)
     return Order.objects.get(pk=order_id)
 
 
@@ -58,7 +66,9 @@ def _commit_wish(order_id: str, wish: Wish, by: str, asked_by: Asker) -> bool:
             return False
         if order.is_closing:
             return True
-        live = Attempt.objects.filter(order=order).live().with_lease_state().first()
+        # Locked, so that nobody takes its lease, and with it the right to confirm, before the wish is committed.
+        attempts = Attempt.objects.select_for_update(no_key=True, of=("self",)).filter(order=order)
+        live = attempts.live().with_lease_state().first()
         if live is not None and live.lease_runs:
             raise in_progress(order, live, same_key=True)
         if wish is Wish.START_OVER and live is None:
@@ -76,14 +86,33 @@ def finish_closing(order_id: str, asked_by: Asker) -> None:
     payment = _payment_to_close(order_id)
     if payment is not None and payment.intent_id is None:
         payment = _learn_intent(payment, deadline, calls)
-    lease = take_lease(payment) if payment is not None else None
-    if payment is None or lease is None:
+    if payment is not None:
+        _end(payment, asked_by, deadline, calls)
+
+
+def _end(payment: Payment, asked_by: Asker, deadline: Deadline, calls: list[Call]) -> None:
+    lease = take_lease(payment)
+    if lease is None:
         return
     give_back_connections()
     try:
         settle(payment, lease, cancel_intent(payment, deadline, calls), asked_by)
     except StaleLease as error:
         log.warning("stale_lease", payment=payment.pk, error=str(error))
+
+
+def payments_left_closing(limit: int = 100) -> list[Payment]:
+    """Payments whose cancel was never answered, and whose attempt has ended by itself since (a bank's no, a challenge
+    that failed): no order is closing and no attempt is open that would bring somebody back to them."""
+    undecided = Attempt.objects.filter(payment=OuterRef("pk")).undecided()
+    left = Payment.objects.filter(phase=Payment.Phase.CLOSING, order__closing_since=None).exclude(Exists(undecided))
+    return list(left.order_by("created_at")[:limit])
+
+
+def end_payment(payment: Payment, asked_by: Asker) -> bool:
+    """Cancel it at Stripe and settle the answer. Whether it is over now."""
+    _end(payment, asked_by, Deadline(settings.PRESS_BUDGET.total_seconds()), [])
+    return not Payment.objects.filter(pk=payment.pk, phase=Payment.Phase.CLOSING).exists()
 
 
 def _payment_to_close(order_id: str) -> Payment | None:

@@ -4,15 +4,18 @@ Take the lease first, then look, then settle: what was fetched before the lease 
 it every 30 s and so does `manage.py reconcile_payments`; both at once are harmless, a lease has one holder.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import structlog
 from django.conf import settings
+from django.db import InterfaceError, OperationalError
 from django.db.models import Q
 from django.utils import timezone
 
 from orders.models import Order
-from payments.close import cancel_intent, finish_closing
+from payments.close import cancel_intent, end_payment, finish_closing, payments_left_closing
 from payments.errors import KeyInUse, StaleLease
 from payments.gateways.base import Call, Intent
 from payments.gateways.transport import Deadline
@@ -74,10 +77,11 @@ def _commit_payment_closing(payment: Payment) -> None:
 
 def complete_attempt(attempt_id: str, asked_by: Asker, actor: str = "") -> Attempt | None:
     """Take the attempt over if its lease has ended, and bring it as far as Stripe allows; None if it is not ours."""
-    attempt = Attempt.objects.select_related("payment", "order").get(pk=attempt_id)
-    lease = take_lease(attempt)
+    lease = take_lease(Attempt(pk=attempt_id))
     if lease is None:
         return None
+    # Read after the lease: a wish to close the order that came before it must be heard, for nobody confirms any more.
+    attempt = Attempt.objects.select_related("payment", "order").get(pk=attempt_id)
     if attempt.phase == Attempt.Phase.STARTED:
         # Nothing was sent, and nobody but the shopper's own key may go on from here.
         return _settle(attempt, lease, Finding(outcome=Outcome.RELEASED), asked_by, actor)
@@ -142,11 +146,28 @@ def complete_due(asked_by: Asker = Asker.COMPLETER, limit: int = 100) -> tuple[i
     changed = 0
     ids = due_attempts(limit)
     for one in ids:
-        before = Attempt.objects.filter(pk=one).values_list("phase", "outcome").first()
-        attempt = complete_attempt(one, asked_by)
-        changed += attempt is not None and (attempt.phase, attempt.outcome) != before
+        with _alone(attempt=one):
+            before = Attempt.objects.filter(pk=one).values_list("phase", "outcome").first()
+            attempt = complete_attempt(one, asked_by)
+            changed += attempt is not None and (attempt.phase, attempt.outcome) != before
     closing = list(Order.objects.filter(closing_since__isnull=False).values_list("pk", flat=True)[:limit])
     for order_id in closing:
-        finish_closing(order_id, asked_by)
-        changed += not Order.objects.filter(pk=order_id, closing_since__isnull=False).exists()
-    return len(ids) + len(closing), changed
+        with _alone(order=order_id):
+            finish_closing(order_id, asked_by)
+            changed += not Order.objects.filter(pk=order_id, closing_since__isnull=False).exists()
+    left = payments_left_closing(limit)
+    for payment in left:
+        with _alone(payment=payment.pk):
+            changed += end_payment(payment, asked_by)
+    return len(ids) + len(closing) + len(left), changed
+
+
+@contextmanager
+def _alone(**row: str) -> Iterator[None]:
+    """A row that cannot be finished now must not keep all those behind it waiting. A database that is gone may."""
+    try:
+        yield
+    except (OperationalError, InterfaceError):
+        raise
+    except Exception:
+        log.exception("not_completed", **row)
