@@ -80,7 +80,7 @@ def _moment(option: str, text: str) -> Any:
     except ValueError:
         moment = None
     if moment is None or moment.tzinfo is None:
-        raise CommandError(f"{option}: give a moment with its zone, such as 2026-11-24T10:00:00Z")
+        raise CommandError(f"{option}: give a moment with its zone, such as 2026-11-24T10:00:00Z", returncode=2)
     return moment
 
 
