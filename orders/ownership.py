@@ -4,6 +4,8 @@ import re
 from dataclasses import dataclass
 
 from django.contrib.auth.models import AbstractBaseUser
+from django.contrib.sessions.models import Session
+from django.db import transaction
 from django.db.models import Q
 from django.http import Http404, HttpRequest
 
@@ -44,10 +46,29 @@ def shopper_of(request: HttpRequest) -> Shopper:
 
 
 def shopper_who_places(request: HttpRequest) -> Shopper:
-    """Who asks, for placing: a guest gets an id now, if there was no need of one before."""
-    if not request.user.is_authenticated:
-        guest_id(request)
+    """Who asks, for placing: a guest gets an id now, if there was no need of one before.
+
+    A request without a session has no cart either, so it places nothing and needs no id.
+    """
+    if not request.user.is_authenticated and not known_guest_id(request) and request.session.session_key:
+        _become_guest(request)
     return shopper_of(request)
+
+
+def _become_guest(request: HttpRequest) -> None:
+    """Two first requests of one session at the same moment, from two tabs, mean one guest.
+
+    A session is saved whole and the last one to save wins: with an id each, the order of the first would be nobody's.
+    So the id is made under the lock of the session's row, after another look at it.
+    """
+    with transaction.atomic():
+        key = request.session.session_key
+        still_there = Session.objects.select_for_update().filter(pk=key).first()
+        if still_there:
+            request.session.update(dict(type(request.session)(key).items()))
+        guest_id(request)
+        if still_there:  # else it has just been logged out, and Django says so when it saves
+            request.session.save()
 
 
 def own_order(request: HttpRequest, order_id: str, *, lock: bool = False) -> Order:

@@ -1,9 +1,10 @@
 """Pages of placed orders: one order in every state, the shopper's orders, and the way back into the cart."""
 
+from django.conf import settings
 from django.contrib import messages
 from django.core.paginator import Paginator
 from django.db.models import F, FilteredRelation, Q
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import render
 from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
@@ -17,7 +18,7 @@ from orders.ownership import own_order, shopper_of
 from orders.states import Shown, shown_state
 from shop.cart import CartRefused, cart_for_change, set_quantity
 from shop.models import Cart, Product
-from shop.pages import SeeOther, personal
+from shop.pages import SeeOther, personal, with_stripe
 
 _ORDERS_PER_PAGE = 20
 # States that may change by themselves: the page's script asks (static/js/order.js).
@@ -26,7 +27,7 @@ _HEALING = (Shown.ASKING, Shown.ACTION, Shown.CLOSING)
 
 @require_safe
 @personal
-def order_page(request: HttpRequest, order_id: str) -> HttpResponse:
+def order_page(request: HttpRequest, order_id: str) -> HttpResponseBase:
     """The order as it is, whatever has happened to it. Reads only: no GET changes anything (SECURITY SE11)."""
     order = own_order(request, order_id)
     newest = newest_attempt(order)
@@ -43,9 +44,13 @@ def order_page(request: HttpRequest, order_id: str) -> HttpResponse:
         "cancel_path": cancel_path(order),
         "start_over_path": start_over_path(order),
         "healing": state in _HEALING,
+        "stripe_js_url": settings.STRIPE_JS_URL,
+        "stripe_key": settings.STRIPE_PUBLISHABLE_KEY,
         "typed": has_entries(request),
     }
-    return render(request, f"orders/order_{state}.html", context)
+    page = render(request, f"orders/order_{state}.html", context)
+    # Stripe.js shows the bank's question on this page, when it was left on another.
+    return with_stripe(lambda _: page)(request) if state == Shown.ACTION else page
 
 
 @require_POST

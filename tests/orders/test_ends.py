@@ -1,5 +1,7 @@
 """How an order ends: each move once, with its effects, in one transaction."""
 
+from typing import Any
+
 import pytest
 from django.db import transaction
 from django.utils import timezone
@@ -11,7 +13,7 @@ from tests.orders.making import make_cart, make_guest, make_order, make_product,
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-CLOSING = {"closing_since": timezone.now(), "closing_by": "shopper", "closing_reason": "cancel"}
+CLOSING: dict[str, Any] = {"closing_since": timezone.now(), "closing_by": "shopper", "closing_reason": "cancel"}
 
 
 def locked(order: Order) -> Order:
@@ -50,7 +52,7 @@ def test_after_payment_the_same_goods_make_another_cart_version():
     assert version_of(cart) != before
 
 
-@pytest.mark.parametrize(("status", "mails"), [("canceled", ["canceled"]), ("expired", [])])
+@pytest.mark.parametrize(("status", "mails"), [(Order.Status.CANCELED, ["canceled"]), (Order.Status.EXPIRED, [])])
 def test_an_unpaid_end_returns_the_stock_once(status, mails):
     book, pen = make_product(stock=9), make_product(stock=5)
     order = make_order((book, 2), (pen, 1), **CLOSING)
@@ -60,7 +62,7 @@ def test_an_unpaid_end_returns_the_stock_once(status, mails):
         mine = locked(order)
         assert end_unpaid(mine, status, now)
         assert mine.status == status  # the object in hand says the same as the row
-    for again in ("canceled", "expired"):
+    for again in Order.CLOSED:
         with transaction.atomic():
             assert not end_unpaid(locked(order), again, timezone.now())
     with transaction.atomic():

@@ -61,11 +61,16 @@ def black_hole():
         yield f"redis://127.0.0.1:{listening.getsockname()[1]}/0"
 
 
+def nudge_often():
+    for _ in range(100):
+        nudge("orders.send_mails")
+
+
 def test_a_black_holed_broker_costs_less_than_half_a_second_and_then_nothing(black_hole, broker):
     broker(black_hole)
     assert seconds_of(lambda: nudge("orders.send_mails")) < HALF_A_SECOND
     assert redis_paused()
-    assert seconds_of(lambda: [nudge("orders.send_mails") for _ in range(100)]) < 0.05
+    assert seconds_of(nudge_often) < 0.05
 
 
 def test_a_broker_that_takes_no_connection_costs_less_than_half_a_second(broker):

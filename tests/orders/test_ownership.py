@@ -2,6 +2,7 @@
 
 import pytest
 from django.contrib.auth.models import AnonymousUser, User
+from django.contrib.sessions.backends.db import SessionStore
 from django.db import connection, transaction
 from django.http import Http404
 from django.test import RequestFactory
@@ -16,13 +17,15 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def request_of(user=None, guest: str = ""):
     request = RequestFactory().get("/")
     request.user = user or AnonymousUser()
-    request.session = {"guest_id": guest} if guest else {}
+    request.session = SessionStore()
+    if guest:
+        request.session["guest_id"] = guest
     return request
 
 
 def owns(order, user=None, guest: str = "") -> bool:
     try:
-        return own_order(request_of(user, guest), order.pk) == order
+        return bool(own_order(request_of(user, guest), order.pk) == order)
     except Http404:
         return False
 
@@ -59,7 +62,8 @@ def test_log_in_adopts_the_sessions_orders_and_nobody_elses():
     assert adopt_orders(request_of(), ada, guest.guest_id) == 0
     assert adopt_orders(request_of(), ada, "") == 0
 
-    mine.refresh_from_db(), other.refresh_from_db()
+    mine.refresh_from_db()
+    other.refresh_from_db()
     assert mine.user == ada and other.user is None
     assert owns(mine, user=ada)
     assert not owns(mine, guest=guest.guest_id)

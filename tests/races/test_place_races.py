@@ -146,7 +146,7 @@ def deadlocks() -> int:
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_stat_force_next_flush()")
         cursor.execute("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
-        return cursor.fetchone()[0]
+        return int(cursor.fetchone()[0])
 
 
 def test_placing_against_ends_of_other_orders_of_the_same_goods_never_deadlocks():
@@ -158,7 +158,7 @@ def test_placing_against_ends_of_other_orders_of_the_same_goods_never_deadlocks(
         def act():
             with transaction.atomic():
                 return end_unpaid(
-                    Order.objects.select_for_update(no_key=True).get(pk=order.pk), "expired", timezone.now()
+                    Order.objects.select_for_update(no_key=True).get(pk=order.pk), Order.Status.EXPIRED, timezone.now()
                 )
 
         return act
