@@ -1,8 +1,14 @@
-"""How problems look in the OpenAPI description: `responses={200: ...} | problem_answers("not-found", ...)`."""
+"""What the OpenAPI description says of every operation: how one is known, and how problems look.
+
+Use it as `responses={200: ...} | problem_answers("not-found", ...)`.
+"""
 
 from collections import defaultdict
 from typing import Any
 
+from django.conf import settings
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.utils import OpenApiResponse
 from rest_framework import serializers
 
@@ -34,3 +40,18 @@ def problem_answers(*names: str) -> dict[tuple[int, str], OpenApiResponse]:
         (status, CONTENT_TYPE): OpenApiResponse(ProblemAnswer, description=", ".join(listed))
         for status, listed in sorted(by_status.items())
     }
+
+
+class SessionScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    """drf-spectacular finds it by being imported."""
+
+    target_class = "shop.api.SessionAuthentication"
+    name = "session"
+
+    def get_security_definition(self, auto_schema: AutoSchema) -> dict[str, str]:
+        return {
+            "type": "apiKey",
+            "in": "cookie",
+            "name": settings.SESSION_COOKIE_NAME,
+            "description": f"A guest's session too. The cookie {settings.CSRF_COOKIE_NAME} goes back as X-CSRFToken.",
+        }

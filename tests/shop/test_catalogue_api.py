@@ -1,6 +1,7 @@
 """GET /api/products/, GET /api/cart/, PUT /api/cart/items/{sku}/ as DESIGN section 8 has them."""
 
 import pytest
+from django.core.management import call_command
 from django.test import Client
 
 from shop.models import Cart, CartItem, Product
@@ -158,6 +159,10 @@ def test_the_schema_names_every_operation_of_the_shop(client):
     assert list(operation["responses"]["404"]["content"]) == ["application/problem+json"]
     assert "get" in schema["paths"]["/api/products/"]
     assert "get" in schema["paths"]["/api/cart/"]
+
+
+def test_the_schema_is_valid_and_made_without_a_warning(tmp_path):
+    call_command("spectacular", validate=True, fail_on_warn=True, file=str(tmp_path / "schema.yml"))
 
 
 def test_the_viewer_of_the_schema_has_no_inline_script_or_style(client):
