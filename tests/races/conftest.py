@@ -18,3 +18,9 @@ def redis_or_not(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
         pause_redis(ConnectionError("no Redis in this test"))
     yield
     end_redis_pause()
+
+
+@pytest.fixture
+def one_try(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lost answer is lost at once: no second try of the same call within the press."""
+    monkeypatch.setattr("payments.gateways.stripe._PAUSES", ())
