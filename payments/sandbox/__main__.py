@@ -23,6 +23,7 @@ from .webhooks import Webhooks
 
 def main() -> int:
     options = _options()
+    _end_when_told()
     try:
         book = Book(Path(options.book))
     except BookInUse as error:
@@ -34,7 +35,11 @@ def main() -> int:
         print(f"sandbox: port {options.port}: {error.strerror}", file=sys.stderr)
         return 2
     account = Account(book, base_url=server.url)
-    account.rebuild()
+    try:
+        account.rebuild()
+    except ValueError as error:
+        print(f"sandbox: {error}", file=sys.stderr)
+        return 2
     later = Later()
     rules = Rules()
     webhooks = Webhooks(account, later, options.webhook_url or None, options.webhook_secret)
@@ -42,18 +47,26 @@ def main() -> int:
     server.gateway = Gateway(account, rules, options.secret_key, options.publishable_key)
     server.control = Control(account, rules, webhooks, later)
     server.pages = Pages(server.control)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _end)
-    threading.Thread(target=server.serve_forever, args=(0.05,), name="accept", daemon=True).start()
     webhooks.resume()
-    print(f"sandbox listening on {server.url}", flush=True)
-    while True:
-        signal.pause()
+    print(f"sandbox listening on {server.url}", flush=True)  # the socket listens already
+    server.serve_forever()
+    return 0
 
 
-def _end(number: int, frame: object) -> None:
-    """At once: every answered effect is in the book already."""
-    os._exit(0)
+def _end_when_told() -> None:
+    """At once, whatever else is going on: every answered effect is in the book already.
+
+    A thread waits for the signals, because a signal may reach any thread, and Python acts on it in the main one only,
+    and only when that wakes up.
+    """
+    endings = {signal.SIGTERM, signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, endings)  # inherited by every thread that is started from now on
+
+    def wait() -> None:
+        signal.sigwait(endings)
+        os._exit(0)
+
+    threading.Thread(target=wait, name="end", daemon=True).start()
 
 
 def _settle_later(account: Account, later: Later) -> None:

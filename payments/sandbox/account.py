@@ -28,7 +28,7 @@ INTENT, CHARGE, EVENT = "payment_intent", "charge", "event"
 METHOD, TOKEN, BALANCE = "payment_method", "confirmation_token", "balance_transaction"
 
 LOCK_WAIT_SECONDS = 2.0  # how long a mutation waits for another one of the same object before lock_timeout
-_CALLS_KEPT = 200_000
+_CALLS_KEPT = 100_000
 
 
 @dataclass

@@ -26,6 +26,8 @@ from dataclasses import asdict, dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
+from .cards import DECLINES
+
 Json = dict[str, Any]
 
 REFUSALS = ("429", "lock_timeout", "409_in_use", "401")
@@ -59,6 +61,8 @@ class Rule:
             raise ValueError(f"act must be one of {', '.join(ACTS)}")
         if self.when not in ("before", "after"):
             raise ValueError("when must be before or after")
+        if self.decline_code is not None and self.decline_code not in DECLINES:
+            raise ValueError(f"decline_code must be one of {', '.join(sorted(str(code) for code in DECLINES))}")
         if self.act == "hold" and not self.hold:
             raise ValueError("act hold needs a name in hold")
 

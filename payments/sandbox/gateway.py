@@ -265,7 +265,9 @@ class _Call:
                     answer = self._answer_error(broken_server())
             if endpoint.method == "POST":
                 if self.key is not None:
-                    change.result = self.account.keys.result(self.key, answer.status, answer.body, self.request_id)
+                    change.result = self.account.keys.result(
+                        self.key, self.request.path, raw, answer.status, answer.body, self.request_id
+                    )
                 written = change.commit()
         if written:
             self.account.book.wait(written)

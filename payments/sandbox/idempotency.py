@@ -46,7 +46,7 @@ class KeyStore:
         """The result to replay; or None, and the key is claimed until `keep` or `release`."""
         if len(key) > _LONGEST_KEY:
             raise invalid_request(f"Idempotency keys can be at most {_LONGEST_KEY} characters long.", stored=False)
-        written = json.dumps(params, sort_keys=True, separators=(",", ":"))
+        written = _written(params)
         with self._lock:
             stored = self._stored.get(key)
             if stored is not None and self._clock.now() - stored.created >= KEPT_SECONDS:
@@ -63,9 +63,8 @@ class KeyStore:
                 self._running[key] = (path, written)
             return stored
 
-    def result(self, key: str, status: int, body: str, request_id: str) -> Stored:
-        path, params = self._running[key]
-        return Stored(key, path, params, status, body, request_id, self._clock.now())
+    def result(self, key: str, path: str, params: dict[str, Any], status: int, body: str, request_id: str) -> Stored:
+        return Stored(key, path, _written(params), status, body, request_id, self._clock.now())
 
     def keep(self, stored: Stored) -> None:
         with self._lock:
@@ -89,3 +88,8 @@ class KeyStore:
         with self._lock:
             self._stored.clear()
             self._running.clear()
+
+
+def _written(params: dict[str, Any]) -> str:
+    """Their order makes no difference."""
+    return json.dumps(params, sort_keys=True, separators=(",", ":"))

@@ -67,7 +67,8 @@ class Connection(BaseHTTPRequestHandler):
     def _answer(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)
         if length > _LARGEST_BODY:
-            self._write(Answer(413, "", {"Content-Type": "text/plain"}))
+            self.close_connection = True
+            self._write(Answer(413, "", {"Content-Type": "text/plain", "Connection": "close"}))
             return
         body = self.rfile.read(length)
         path = urlsplit(self.path).path

@@ -194,6 +194,21 @@ def test_reset_begins_a_new_book_and_keeps_the_last(start: Start, path: Path) ->
     assert start().book.charges() == []
 
 
+def test_reset_lets_go_of_whoever_is_held(start: Start) -> None:
+    process = start()
+    shop = Shop(process.client)
+    intent = shop.intent()
+    process.book.rule("hold", hold="bank")
+    failed: list[stripe.StripeError] = []
+    thread = threading.Thread(target=lambda: failed.append(error_of(lambda: shop.confirm(intent, key="held"))))
+    thread.start()
+    process.book.wait_until_held("bank")
+    process.book.reset()
+    thread.join()
+    assert failed[0].http_status == 404  # its intent is gone
+    assert process.book.charges() == []
+
+
 @pytest.mark.parametrize("number", ["terminate", "interrupt"])
 def test_it_ends_at_once_when_told(start: Start, number: str) -> None:
     import signal

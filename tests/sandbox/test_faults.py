@@ -212,6 +212,7 @@ def test_wrong_rules_are_refused(book: Book) -> None:
         {"act": "reset", "when": "later"},
         {"act": "hold"},
         {"act": "reset", "who": "me"},
+        {"act": "decline", "decline_code": "bad_mood"},
     ):
         with pytest.raises(BookRefused) as refused:
             book.rule(**wrong)

@@ -174,7 +174,7 @@ def test_a_key_is_forgotten_after_24_hours() -> None:
     clock = Clock()
     keys = KeyStore(clock)
     assert keys.claim("k", "/v1/payment_intents", {"amount": "1"}) is None
-    keys.keep(keys.result("k", 200, "{}", "req_1"))
+    keys.keep(keys.result("k", "/v1/payment_intents", {"amount": "1"}, 200, "{}", "req_1"))
     clock.offset_seconds = KEPT_SECONDS - 1
     assert keys.claim("k", "/v1/payment_intents", {"amount": "1"}) is not None
     clock.offset_seconds = KEPT_SECONDS + 1
