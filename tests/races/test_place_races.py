@@ -97,6 +97,20 @@ def test_the_constraints_alone_are_enough_without_the_carts_lock(wishes, monkeyp
     assert Product.objects.get().stock == 18
 
 
+def test_one_key_with_two_equal_carts_is_one_order_by_its_constraint(monkeypatch):
+    """A log-in may swap the cart between two tries: no cart's lock and no cart's version joins them, only the key."""
+    slow_down(monkeypatch)
+    product, guest = make_product(stock=20), make_guest()
+    wishes = [wish_for(make_cart((product, 2)), guest, key="K1") for _ in range(CROWD)]
+
+    answers = together(*[placed_by(wish) for wish in wishes])
+
+    order = Order.objects.get()
+    assert {answer[0] for answer in answers} == {order.pk}
+    assert Counter(answer[1] for answer in answers) == {"NEW": 1, "REPLAY": CROWD - 1}
+    assert Product.objects.get().stock == 18
+
+
 def slow_down(monkeypatch) -> None:
     """As many as the pool lets in have looked before any of them inserts."""
     gate = threading.Barrier(POOL)
