@@ -142,6 +142,12 @@ def create_key(order_id: str, n: int) -> str:
     return f"{settings.PAYMENT_ENV}:create:{order_id}:{n}"
 
 
+def payment_id(order_id: str, n: int) -> str:
+    """The id of an order's payment n: derived, for the create call names it in its metadata. A payment that was lost
+    with its database would else be created anew with other parameters, and Stripe would refuse its key (C22)."""
+    return hashlib.sha256(f"payment:{order_id}:{n}".encode()).hexdigest()[:32]
+
+
 def attempt_id(order_id: str, number: int) -> str:
     """The id of an order's attempt: derived, so that a claim lost with its database is made again under the same
     gateway key (crash point C22). As hard to guess as the order's id."""

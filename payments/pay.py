@@ -38,11 +38,11 @@ from payments.models import (
     PaymentEvent,
     attempt_id,
     create_key,
+    payment_id,
 )
 from payments.row_lock import give_back_connections, locked_order
 from payments.settle import Finding
 from shop.idempotency import refuse_other_body
-from shop.ids import new_id
 from shop.problems import Problem
 
 log = structlog.get_logger(__name__)
@@ -159,9 +159,8 @@ def _payment_of(order: Order) -> Payment:
 
 def new_payment(order: Order, n: int) -> Payment:
     """Payment n of the order, with the exact create call it will make. Inside the transaction that holds the order."""
-    payment_id = new_id()
     return Payment.objects.create(
-        id=payment_id,
+        id=payment_id(order.pk, n),
         order=order,
         n=n,
         idempotency_key=create_key(order.pk, n),
@@ -172,7 +171,7 @@ def new_payment(order: Order, n: int) -> Payment:
             "currency": order.currency.lower(),
             "automatic_payment_methods": {"enabled": True},
             "description": f"Order {order.number}",
-            "metadata": {"order": order.pk, "payment": payment_id, "env": settings.PAYMENT_ENV},
+            "metadata": {"order": order.pk, "payment": payment_id(order.pk, n), "env": settings.PAYMENT_ENV},
         },
     )
 

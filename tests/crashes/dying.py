@@ -1,0 +1,95 @@
+"""What crash tests are made of: presses at a real server, and rows held so that it stands still at a known line."""
+
+import http.client
+import json
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from django.db import connection, connections
+from django.test import Client
+
+from orders.models import Order
+from tests.book import Json
+from tests.services import services
+
+_CSRF = "c" * 32
+_presses = ThreadPoolExecutor(32)
+
+
+@dataclass
+class Answer:
+    status: int
+    body: Json
+    headers: dict[str, str]
+
+
+def press_at(url: str, client: Client, order: Order, token: str = "pm_card_visa") -> Answer:
+    """One press with the order's pay_key at a real server, by the same guest as the client's.
+
+    Raises:
+        OSError: the server died with the request in its hands.
+    """
+    port = int(url.rsplit(":", 1)[1])
+    sent = json.dumps({"payment_token": token, "amount": order.total_minor, "currency": order.currency})
+    headers = {
+        "Cookie": f"sessionid={client.cookies['sessionid'].value}; csrftoken={_CSRF}",
+        "X-CSRFToken": _CSRF,
+        "Idempotency-Key": order.pay_key,
+        "Content-Type": "application/json",
+        "Accept": "application/json",
+    }
+    with_server = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    try:
+        with_server.request("POST", f"/api/orders/{order.pk}/payments/", sent, headers)
+        answer = with_server.getresponse()
+        return Answer(answer.status, json.loads(answer.read()), dict(answer.getheaders()))
+    finally:
+        with_server.close()
+
+
+def in_background(work: Callable[..., Any], *arguments: Any) -> Future[Any]:
+    """Run it beside the test; its thread gives its database connection back."""
+
+    def run() -> Any:
+        try:
+            return work(*arguments)
+        finally:
+            connections.close_all()
+
+    return _presses.submit(run)
+
+
+def assert_died(press: Future[Any]) -> None:
+    """The press was never answered."""
+    error = press.exception(timeout=30)
+    assert isinstance(error, OSError | http.client.HTTPException), error or press.result()
+
+
+@contextmanager
+def rows_held(sql: str, *values: Any) -> Iterator[None]:
+    """A transaction of somebody else's that holds these rows until the block ends."""
+    url = services().postgres.url(connection.settings_dict["NAME"])
+    with psycopg.connect(url) as other:
+        other.execute("SET idle_in_transaction_session_timeout = 0")
+        other.execute(sql, values)
+        yield
+        other.rollback()
+
+
+def wait_for_waiters(count: int, seconds: float = 20) -> None:
+    """Until so many sessions of this database wait for a lock."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            )
+            if cursor.fetchone() == (count,):
+                return
+        time.sleep(0.01)
+    raise AssertionError(f"no {count} sessions waited for a lock within {seconds} s")
