@@ -52,7 +52,10 @@ def _acquire(name: str) -> tuple[Lock | None, Held]:
     try:
         # A lock without a TTL never ends after a crash (FAILURES 56); waiting for one would cost a thread.
         ttl_seconds = settings.REDIS_LOCK_TTL.total_seconds()
-        lock = caches["default"].lock(name, timeout=ttl_seconds, blocking=False)  # type: ignore[attr-defined]
+        # Its token belongs to no thread: another one may have to give it back.
+        lock = caches["default"].lock(  # type: ignore[attr-defined]
+            name, timeout=ttl_seconds, blocking=False, thread_local=False
+        )
         return lock, Held.BY_US if lock.acquire(blocking=False, token=token) else Held.BY_ANOTHER
     except (RedisError, OSError) as error:
         pause_redis(error)
