@@ -121,42 +121,30 @@ def say(text: str, stream: TextIO | None = None) -> None:
 
 @contextmanager
 def _only_one(state: Path) -> Iterator[int]:
+    """Two locks: the first is ours alone, the second is shared by the keepers and so outlives us by a moment."""
     state.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(state / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    with (state / "supervisor.lock").open("a+") as ours, (state / "children.lock").open("a") as shared:
+        if not _locked(ours):
+            ours.seek(0)
+            raise Refusal(f"It is already running here: pid {ours.read().strip()}, state in {state}.")
+        ours.truncate(0)
+        ours.write(f"{os.getpid()}\n")
+        ours.flush()
+        if not _locked(shared):
+            say("Waiting for what the last run started to end.")
+            deadline = time.monotonic() + ENDING_SECONDS
+            while not _locked(shared):
+                if time.monotonic() > deadline:
+                    raise Refusal(f"What the last run left in {state} does not end.")
+                time.sleep(0.1)
+        yield shared.fileno()
+
+
+def _locked(file: TextIO) -> bool:
     try:
-        _lock(descriptor, state)
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def _lock(descriptor: int, state: Path) -> None:
-    deadline = time.monotonic() + ENDING_SECONDS
-    said = False
-    while True:
-        try:
-            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            pid = int(os.pread(descriptor, 20, 0).decode().strip() or 0)
-            if pid not in (0, os.getpid()) and _is_alive(pid):
-                raise Refusal(f"It is already running here: pid {pid}, state in {state}.") from None
-            if time.monotonic() > deadline:
-                raise Refusal(f"What the last run left in {state} does not end.") from None
-        if not said and pid != os.getpid():
-            say("The last run was killed; waiting for what it started to end.")
-            said = True
-        time.sleep(0.1)
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
         return False
-    except PermissionError:
-        return True
     return True
 
 

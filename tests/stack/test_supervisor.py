@@ -13,18 +13,18 @@ import pytest
 from shop.env import BASE_DIR
 
 # Leaves a grandchild of its own, as gunicorn and Celery do. Each writes its pid down.
-LASTING = 'echo $$ >> "{pids}"; sleep 300 & echo $! >> "{pids}"; wait'
+LASTING = 'echo $$ >> "{pids}"; sleep 30 & echo $! >> "{pids}"; wait'
 # One that takes no notice of being asked.
 STUBBORN = 'trap "" TERM INT; ' + LASTING + "; wait; wait"
 
 
 class Run:
-    def __init__(self, folder: Path, *commands: str) -> None:
+    def __init__(self, folder: Path, *commands: str, last: int = signal.SIGKILL) -> None:
         self.pids_file = folder / "pids"
         self.state = folder / "state"
         filled = [command.format(pids=self.pids_file) for command in commands]
         self.program = subprocess.Popen(
-            [sys.executable, "-m", "tests.stack.dummies", self.state, *filled],
+            [sys.executable, "-m", "tests.stack.dummies", self.state, str(int(last)), *filled],
             cwd=BASE_DIR,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -51,8 +51,8 @@ class Run:
 def run(tmp_path: Path) -> Iterator[Callable[..., Run]]:
     runs: list[Run] = []
 
-    def start(*commands: str) -> Run:
-        runs.append(Run(tmp_path, *commands))
+    def start(*commands: str, last: int = signal.SIGKILL) -> Run:
+        runs.append(Run(tmp_path, *commands, last=last))
         return runs[-1]
 
     yield start
@@ -65,9 +65,9 @@ def run(tmp_path: Path) -> Iterator[Callable[..., Run]]:
 def test_ctrl_c_ends_every_child_and_their_children(run: Callable[..., Run]) -> None:
     running = run(LASTING, LASTING)
     pids = running.wait_until_started(4)
+    wait_for_line(running, "started")
     running.program.send_signal(signal.SIGINT)
-    code, output = running.end()
-    assert (code, output) == (0, "started\nEnding.\n")
+    assert running.end() == (0, "Ending.\n")
     assert alive(pids) == []
 
 
@@ -81,7 +81,7 @@ def test_a_signal_to_the_whole_group_ends_it(run: Callable[..., Run], number: si
 
 
 def test_ctrl_c_works_although_a_shell_ignores_it_for_background_jobs(tmp_path: Path) -> None:
-    shell = f"{sys.executable} -m tests.stack.dummies {tmp_path} 'sleep 300' > {tmp_path}/out & echo $!; wait $!"
+    shell = f"{sys.executable} -m tests.stack.dummies {tmp_path} 9 'sleep 30' > {tmp_path}/out & echo $!; wait $!"
     (tmp_path / "out").touch()
     program = subprocess.Popen(["/bin/sh", "-c", shell], cwd=BASE_DIR, stdout=subprocess.PIPE, text=True)
     assert program.stdout is not None
@@ -157,10 +157,11 @@ def test_a_second_start_says_that_one_runs_and_leaves_it_alone(run: Callable[...
 
 
 def test_a_second_start_works_right_after_kill_9(run: Callable[..., Run]) -> None:
-    first = run(STUBBORN)
+    first = run(STUBBORN, last=signal.SIGTERM)  # its keeper gives it some seconds
     pids = first.wait_until_started(2)
     first.program.kill()
     second = run(LASTING)
+    wait_for_line(second, "Waiting for what the last run started to end.")
     wait_for_line(second, "started")
     assert alive(pids) == []  # what the first one left is gone before the second begins
 
