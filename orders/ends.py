@@ -4,9 +4,10 @@ Each move happens once however often it is asked for: it is an UPDATE on the sta
 cart, mail) are done only by the caller that made it, in the same transaction (FAILURES 28 and 70, RULES R97).
 """
 
+import contextlib
 import datetime
 
-from django.db import connection
+from django.db import IntegrityError, connection, transaction
 
 from orders.models import Mail, Order
 from shop.cart import take_out
@@ -41,10 +42,55 @@ def end_unpaid(order: Order, status: Order.Status, now: datetime.datetime) -> bo
         raise ValueError(f"Bug! An unpaid order ends canceled or expired, not {status}.")
     if not _move(order, Order.Status.PENDING, status=status, closed_at=now, **_NO_CLOSING):
         return False
-    for line in order.lines.order_by("product_id"):
-        Product.return_stock(line.product_id, line.quantity)
+    _return_stock(order)
     if status == Order.Status.CANCELED:
         owe_mail(order, Mail.Kind.CANCELED, now)
+    return True
+
+
+def refund_whole(order: Order, now: datetime.datetime) -> bool:
+    """paid or fulfilled -> refunded: all of the money has gone back. Whether this call did it.
+
+    Goods that were still here go back on sale, once; what has left the house comes back by other ways.
+    """
+    _require_transaction()
+    if _move(order, Order.Status.FULFILLED, status=Order.Status.REFUNDED, closed_at=now):
+        return True
+    if not _move(order, Order.Status.PAID, status=Order.Status.REFUNDED, closed_at=now):
+        return False
+    _return_stock(order)
+    return True
+
+
+def refund_undone(order: Order) -> bool:
+    """refunded -> paid: a refund that had made the sum whole has failed after all. Whether this call did it.
+
+    The goods are held again if they are still there; if not, staff have the break that the failed refund opened.
+    """
+    _require_transaction()
+    if order.status != Order.Status.REFUNDED or not _hold_stock(order):
+        return False
+    return _move(order, Order.Status.REFUNDED, status=Order.Status.PAID, closed_at=None)
+
+
+def revive(order: Order, now: datetime.datetime) -> bool:
+    """canceled or expired -> paid: the money came after the order was given up, and the goods are still there.
+
+    False, and nothing changed, if they are not: then the money must go back.
+    """
+    _require_transaction()
+    if not order.is_closed:
+        return False
+    try:
+        with transaction.atomic():
+            if not _hold_stock(order):
+                return False
+            _move(order, Order.Status(order.status), status=Order.Status.PAID, paid_at=now, closed_at=None)
+    except IntegrityError:  # the cart was placed again meanwhile: one_order_per_cart_version
+        order.refresh_from_db()
+        return False
+    owe_mail(order, Mail.Kind.RECEIPT, now)
+    owe_mail(order, Mail.Kind.LATE_MONEY, now)
     return True
 
 
@@ -64,6 +110,26 @@ def hold_again(order: Order, now: datetime.datetime) -> None:
 def owe_mail(order: Order, kind: Mail.Kind, now: datetime.datetime) -> None:
     """Write the mail as due, unless the order has one of its kind. The beat sends it; a nudge makes it sooner."""
     Mail.objects.bulk_create([Mail(order=order, kind=kind, due_at=now)], ignore_conflicts=True)
+
+
+def _return_stock(order: Order) -> None:
+    """Products are locked in id order, as everywhere (RULES R37)."""
+    for line in order.lines.order_by("product_id"):
+        Product.return_stock(line.product_id, line.quantity)
+
+
+def _hold_stock(order: Order) -> bool:
+    """Hold every line again, or none: a savepoint takes back what was held before the line that is short."""
+    with contextlib.suppress(_Short), transaction.atomic():
+        for line in order.lines.order_by("product_id"):
+            if not Product.hold_stock(line.product_id, line.quantity):
+                raise _Short
+        return True
+    return False
+
+
+class _Short(Exception):
+    """A line is short."""
 
 
 def _move(order: Order, leaving: Order.Status, **columns: object) -> bool:

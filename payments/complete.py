@@ -20,8 +20,9 @@ from payments.errors import KeyInUse, StaleLease
 from payments.gateways.base import Call, Intent
 from payments.gateways.transport import Deadline
 from payments.leases import Lease, take_lease
-from payments.models import Asker, Attempt, DatabaseClock, Outcome, Payment
+from payments.models import Asker, Attempt, DatabaseClock, Outcome, Payment, Refund
 from payments.pay import look_at_intent, send_confirm
+from payments.refund import complete_refund, due_refunds
 from payments.row_lock import give_back_connections, locked_order
 from payments.settle import Finding, judge, settle
 
@@ -159,7 +160,12 @@ def complete_due(asked_by: Asker = Asker.COMPLETER, limit: int = 100) -> tuple[i
     for payment in left:
         with _alone(payment=payment.pk):
             changed += end_payment(payment, asked_by)
-    return len(ids) + len(closing) + len(left), changed
+    refunds = due_refunds(limit)
+    for one in refunds:
+        with _alone(refund=one):
+            refund = complete_refund(one, asked_by)
+            changed += refund is not None and refund.phase == Refund.Phase.FINISHED
+    return len(ids) + len(closing) + len(left) + len(refunds), changed
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Leases: who may write an attempt or a payment, until when, and the fencing number that proves it (RULES R48-R52).
+"""Leases: who may write a row of money, until when, and the fencing number that proves it (RULES R48-R52).
 
 The database's clock alone decides. A holder that was frozen past its lease and wakes up finds its token outdated, and
 changes nothing. Fencing cannot reach Stripe: there the same gateway key makes a late call collapse (layer 5).
@@ -10,26 +10,27 @@ from dataclasses import dataclass
 from django.conf import settings
 from django.db import connection
 
-from payments.models import Attempt, Payment
+from payments.models import Attempt, Payment, Refund
 
 # Table, and which of its rows are not over.
 _OPEN_ROWS = {
     Attempt: ("payments_attempt", "phase <> 'finished'"),
     Payment: ("payments_payment", "phase NOT IN ('succeeded', 'canceled', 'abandoned')"),
+    Refund: ("payments_refund", "phase <> 'finished'"),
 }
 
 
 @dataclass(frozen=True)
 class Lease:
-    """The right to write one attempt or payment while `token` is the row's."""
+    """The right to write one attempt, payment or refund while `token` is the row's."""
 
-    model: type[Attempt] | type[Payment]
+    model: type[Attempt] | type[Payment] | type[Refund]
     pk: str
     token: int
 
 
 def take_lease(
-    row: Attempt | Payment, length: datetime.timedelta | None = None, only_token: int | None = None
+    row: Attempt | Payment | Refund, length: datetime.timedelta | None = None, only_token: int | None = None
 ) -> Lease | None:
     """Take the row over if its lease has ended and it is not over; None if somebody holds it. One statement.
 

@@ -301,8 +301,8 @@ class Refund(Leased):
     phase = models.CharField(max_length=10, choices=Phase, default=Phase.STARTED)
     outcome = models.CharField(max_length=10, choices=Outcome, blank=True)
     refund_id = models.CharField(max_length=80, null=True, blank=True)  # noqa: DJ001
-    answer_status = models.PositiveSmallIntegerField(null=True, blank=True)
-    answer_body = models.BinaryField(null=True, blank=True)
+    looks = models.PositiveIntegerField(default=0)
+    next_look_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
     finished_at = models.DateTimeField(null=True, blank=True)
 
@@ -312,9 +312,18 @@ class Refund(Leased):
             models.UniqueConstraint(fields=["refund_id"], name="one_refund_per_gateway_refund"),
             models.CheckConstraint(condition=Q(amount_minor__gt=0), name="refund_amount_is_positive"),
         ]
+        indexes = [
+            models.Index(fields=["created_at"], condition=~Q(phase="finished"), name="refund_due_for_a_look"),
+        ]
+        permissions = [("refund_payment", "Can give money back")]
 
     def __str__(self) -> str:
         return f"refund of {money_text(self.amount_minor, self.currency)}"
+
+    @property
+    def gateway_key(self) -> str:
+        """Gateway key of this refund's only create."""
+        return f"{settings.PAYMENT_ENV}:refund:{self.pk}"
 
 
 class Asker(models.TextChoices):

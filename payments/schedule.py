@@ -16,8 +16,13 @@ def next_look(attempt: Attempt) -> datetime.datetime:
     outcome, ACTION_LIFE for a challenge that nobody finishes.
     """
     now = timezone.now()
-    ladder = settings.LOOK_LADDER
-    due = now + (ladder[attempt.looks] if attempt.looks < len(ladder) else datetime.timedelta(days=1))
+    due = now + rung(attempt.looks)
     wait = settings.ACTION_LIFE if attempt.outcome == Outcome.REQUIRES_ACTION else settings.CONFIRM_AGAIN
     decision = attempt.claimed_at + wait
     return min(due, decision) if now < decision else due
+
+
+def rung(looks: int) -> datetime.timedelta:
+    """How long to wait after so many looks."""
+    ladder: list[datetime.timedelta] = settings.LOOK_LADDER
+    return ladder[looks] if looks < len(ladder) else datetime.timedelta(days=1)

@@ -2,6 +2,7 @@
 
 from rest_framework import serializers
 
+from payments.models import Refund
 from shop.api import StrictSerializer, WholeNumber
 
 
@@ -14,6 +15,13 @@ class PaySerializer(StrictSerializer):
     )
     amount = WholeNumber(min_value=1, max_value=99_999_999)
     currency = serializers.RegexField(r"^[A-Z]{3}$", error_messages={"invalid": "Send an ISO currency, as GBP."})
+
+
+class RefundSerializer(StrictSerializer):
+    """A refund of a part or of all; `amount` in minor units."""
+
+    amount = WholeNumber(min_value=1, max_value=99_999_999)
+    reason = serializers.ChoiceField(Refund.Reason.choices)
 
 
 class NothingSerializer(StrictSerializer):
@@ -49,3 +57,15 @@ class PaymentStatusSerializer(serializers.Serializer[object]):
     next_action = NextActionSerializer(allow_null=True)
     reason = serializers.CharField(allow_null=True)
     receipt_url = serializers.CharField(allow_null=True)
+
+
+class RefundAnswerSerializer(serializers.Serializer[object]):
+    """201 and 202 of a refund."""
+
+    id = serializers.CharField()
+    payment = serializers.CharField()
+    order = serializers.CharField()
+    amount = serializers.IntegerField()
+    currency = serializers.CharField()
+    reason = serializers.CharField()
+    status = serializers.CharField()

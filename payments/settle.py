@@ -394,23 +394,38 @@ def _tell(
 ) -> None:
     """The story: every call to Stripe, and what moved. In the transaction of the outcome."""
 
-    def event(kind: str, **columns: object) -> PaymentEvent:
-        return PaymentEvent(
-            order=order, payment=payment, attempt=attempt, kind=kind, asked_by=asked_by, actor=actor, **columns
-        )
-
-    events = [
-        event(
-            f"call:{call.operation}",
-            gateway_key=call.gateway_key,
-            request_id=call.request_id,
-            http_status=call.http_status,
-            milliseconds=call.milliseconds,
-            note=call.note,
-        )
-        for call in calls
-    ]
+    events = [called(call, order, payment, attempt, asked_by, actor) for call in calls]
     if before != after:
-        events.append(event("settled", from_state=before, to_state=after))
+        events.append(
+            PaymentEvent(
+                order=order,
+                payment=payment,
+                attempt=attempt,
+                kind="settled",
+                from_state=before,
+                to_state=after,
+                asked_by=asked_by,
+                actor=actor,
+            )
+        )
         log.info("settled", order=order.pk, attempt=attempt.pk if attempt else None, to=after, asked_by=asked_by)
     PaymentEvent.objects.bulk_create(events)
+
+
+def called(
+    call: Call, order: Order, payment: Payment, attempt: Attempt | None, asked_by: Asker, actor: str
+) -> PaymentEvent:
+    """One exchange with the gateway, as an event of the order's story; not saved yet."""
+    return PaymentEvent(
+        order=order,
+        payment=payment,
+        attempt=attempt,
+        kind=f"call:{call.operation}",
+        asked_by=asked_by,
+        actor=actor,
+        gateway_key=call.gateway_key,
+        request_id=call.request_id,
+        http_status=call.http_status,
+        milliseconds=call.milliseconds,
+        note=call.note,
+    )

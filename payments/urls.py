@@ -13,6 +13,7 @@ urlpatterns = [
     path("api/orders/<str:order_id>/payment-status/", views.PaymentStatusView.as_view(), name="api-payment-status"),
     path("api/orders/<str:order_id>/start-over/", views.StartOverView.as_view(), name="api-start-over"),
     path("api/orders/<str:order_id>/cancel/", views.CancelView.as_view(), name="api-cancel"),
+    path("api/payments/<str:payment_id>/refunds/", views.RefundView.as_view(), name="api-refunds"),
     # With and without the slash: a redirect would lose the event (RULES R85).
     re_path(r"^webhooks/stripe/?$", webhooks.stripe_webhook, name="stripe-webhook"),
     path("healthz/payments", health.payments_health, name="payments-health"),

@@ -6,6 +6,7 @@ import structlog
 from django.conf import settings
 from django.db import IntegrityError, InterfaceError, OperationalError
 from django.http import HttpResponse
+from django.shortcuts import get_object_or_404
 from django.utils import timezone
 from django.utils.module_loading import import_string
 from drf_spectacular.utils import OpenApiResponse, extend_schema
@@ -23,11 +24,19 @@ from payments.close import Wish, close_order
 from payments.complete import ask_stripe, find_out
 from payments.errors import KeyInUse, RowBusy, StaleLease
 from payments.gateways.base import Intent
-from payments.models import Asker, Attempt, Outcome
+from payments.models import Asker, Attempt, Outcome, Payment, Refund
 from payments.pay import Claimed, Press, claim, confirm, in_progress
 from payments.redis_lock import Held
+from payments.refund import Ask, refund_once
 from payments.row_lock import give_back_connections, locked_order
-from payments.serializers import NothingSerializer, PaymentStatusSerializer, PaySerializer, PressAnswerSerializer
+from payments.serializers import (
+    NothingSerializer,
+    PaymentStatusSerializer,
+    PaySerializer,
+    PressAnswerSerializer,
+    RefundAnswerSerializer,
+    RefundSerializer,
+)
 from payments.settle import settle
 from payments.status import payment_status
 from shop.api import validated
@@ -145,7 +154,7 @@ def _carry_out(claimed: Claimed) -> tuple[Attempt, Intent | None]:
         finding = confirm(claimed) if claimed.press else find_out(attempt, claimed.deadline, claimed.calls)  # layer 5
         try:
             settled = settle(attempt.payment, claimed.lease, finding, Asker.SHOPPER)
-        except (OperationalError, InterfaceError):
+        except (OperationalError, InterfaceError, RowBusy):
             # The answer is here and cannot be written: not known to our rows yet, so not known (RULES R76, C19).
             log.exception("not_settled", attempt=attempt.pk)
             attempt.outcome = Outcome.UNKNOWN
@@ -155,6 +164,8 @@ def _carry_out(claimed: Claimed) -> tuple[Attempt, Intent | None]:
         log.warning("stale_lease", attempt=attempt.pk, error=str(error))
     except KeyInUse:
         log.warning("confirm_key_in_use", attempt=attempt.pk)
+    except RowBusy:
+        log.warning("row_busy", attempt=attempt.pk)
     return Attempt.objects.select_related("payment", "order").get(pk=attempt.pk), None
 
 
@@ -199,7 +210,10 @@ class PaymentStatusView(APIView):
         validated(NothingSerializer(data=request.data))
         intent = None
         if _may_look(order):
-            _, intent = ask_stripe(order, Asker.SHOPPER)
+            try:
+                _, intent = ask_stripe(order, Asker.SHOPPER)
+            except RowBusy:
+                log.info("row_busy", order=order.pk)
             order.refresh_from_db()
             if order.is_paid:
                 nudge("orders.send_mails")
@@ -263,3 +277,43 @@ class CancelView(APIView):
         else:
             nudge("orders.send_mails")
         return answer
+
+
+class RefundView(APIView):
+    """POST: give money back. For staff with the permission; one refund per key, however often it is sent."""
+
+    @extend_schema(
+        operation_id="refund",
+        parameters=[KEY_PARAMETER],
+        request=RefundSerializer,
+        responses={
+            201: RefundAnswerSerializer,
+            202: OpenApiResponse(RefundAnswerSerializer, "Stripe has not answered yet."),
+            **dict.fromkeys((400, 403, 404, 409, 422, 503), PROBLEM),
+        },
+    )
+    def post(self, request: Request, payment_id: str) -> Response:
+        if not request.user.has_perm("payments.refund_payment"):
+            raise Problem("forbidden", "Only staff who may give money back can do this.")
+        payment = get_object_or_404(Payment, pk=payment_id)
+        key = required_key(request)
+        sent = validated(RefundSerializer(data=request.data))
+        digest = fingerprint("refund", payment.pk, body=dict(sent))
+        refund = refund_once(payment, Ask(key, digest, sent["amount"], sent["reason"], request.user.pk))
+        nudge("orders.send_mails", payment.order_id)
+        return _refund_answer(refund)
+
+
+def _refund_answer(refund: Refund) -> Response:
+    body = {
+        "id": refund.pk,
+        "payment": refund.payment_id,
+        "order": refund.payment.order_id,
+        "amount": refund.amount_minor,
+        "currency": refund.currency,
+        "reason": refund.reason,
+        "status": refund.outcome or "unknown",
+    }
+    unknown = refund.outcome in ("", "unknown")
+    headers = {"Cache-Control": "no-store"} | ({"Retry-After": str(RETRY_AFTER_SECONDS)} if unknown else {})
+    return Response(body, status=202 if unknown else 201, headers=headers)

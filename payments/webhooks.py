@@ -14,6 +14,7 @@ from django.views.decorators.http import require_POST
 from payments.complete import ask_stripe
 from payments.gateways.base import Event, gateway
 from payments.models import Asker, Break, Payment, WebhookEvent
+from payments.refund import follow_refunds
 from payments.settle import raise_break
 from shop.nudge import nudge
 from shop.problems import Problem, problem_response
@@ -22,6 +23,7 @@ log = structlog.get_logger(__name__)
 
 LARGEST_EVENT = 1024 * 1024  # bytes
 TRIES_BEFORE_BREAK = 6
+_ABOUT_REFUNDS = ("refund.", "charge.refund")
 
 
 @csrf_exempt
@@ -107,6 +109,9 @@ def _work(row: WebhookEvent) -> bool:
             return _unknown_intent(row, payment)
     if payment is None:
         return _done(row, WebhookEvent.State.FOREIGN, "no intent of ours")
+    if row.type.startswith(_ABOUT_REFUNDS):
+        followed = follow_refunds(payment, Asker.WEBHOOK)
+        return _done(row, WebhookEvent.State.DONE) if followed else _later(row, "Stripe did not answer")
     if not row.type.startswith(("payment_intent.", "charge.")):
         return _done(row, WebhookEvent.State.DONE, "nothing to do")
     failed = row.type in ("payment_intent.payment_failed", "charge.failed")

@@ -54,6 +54,20 @@ class Intent:
 
 
 @dataclass(frozen=True)
+class SeenRefund:
+    """A refund as it was when the gateway answered. status: pending, requires_action, succeeded, failed, canceled."""
+
+    id: str
+    status: str
+    amount_minor: int
+    currency: str
+    charge_id: str
+    intent_id: str
+    created: int
+    metadata: dict[str, str]
+
+
+@dataclass(frozen=True)
 class Event:
     """A webhook event whose signature held: an allow-list of what it says, no secrets."""
 
@@ -84,6 +98,10 @@ class Gateway(Protocol):
     def retrieve_intent(self, intent_id: str, deadline: Deadline, calls: list[Call]) -> Intent: ...
 
     def cancel_intent(self, intent_id: str, key: str, deadline: Deadline, calls: list[Call]) -> Intent: ...
+
+    def create_refund(self, params: dict[str, Any], key: str, deadline: Deadline, calls: list[Call]) -> SeenRefund: ...
+
+    def list_refunds(self, intent_id: str, deadline: Deadline, calls: list[Call]) -> list[SeenRefund]: ...
 
     def read_event(self, body: bytes, signature: str) -> Event:
         """The event, its signature checked (RULES R78).

@@ -18,7 +18,7 @@ import stripe
 from django.conf import settings
 
 from payments.errors import Declined, GatewayError, Invalid, KeyInUse, KeyReused, NothingSent, Undecided, WrongState
-from payments.gateways.base import Call, Charge, Event, Intent, refuse_while_holding_database
+from payments.gateways.base import Call, Charge, Event, Intent, SeenRefund, refuse_while_holding_database
 from payments.gateways.transport import Deadline, Transport
 
 T = TypeVar("T")
@@ -111,6 +111,27 @@ class StripeGateway:
             lambda options: self._client.v1.payment_intents.cancel(intent_id, {"expand": _EXPAND}, options),
         )
         return _intent(answer)
+
+    def create_refund(self, params: dict[str, Any], key: str, deadline: Deadline, calls: list[Call]) -> SeenRefund:
+        answer = self._call(
+            "refund",
+            key,
+            deadline.within(settings.CONFIRM_TIMEOUT.total_seconds()),
+            calls,
+            lambda options: self._client.v1.refunds.create(params, options),  # type: ignore[arg-type]
+        )
+        return _refund(answer)
+
+    def list_refunds(self, intent_id: str, deadline: Deadline, calls: list[Call]) -> list[SeenRefund]:
+        answer = self._call(
+            "list refunds",
+            "",
+            deadline.within(settings.LOOK_TIMEOUT.total_seconds()),
+            calls,
+            # Stripe: at most 100 a page, and no payment of ours has as many.
+            lambda options: self._client.v1.refunds.list({"payment_intent": intent_id, "limit": 100}, options),
+        )
+        return [_refund(one) for one in answer.data]
 
     def read_event(self, body: bytes, signature: str) -> Event:
         tolerance = int(settings.WEBHOOK_TOLERANCE.total_seconds())
@@ -276,6 +297,28 @@ def _charge(it: dict[str, Any]) -> Charge:
         last4=card.get("last4") or "",
         decline_code=(it.get("outcome") or {}).get("reason") or it.get("failure_code") or "",
     )
+
+
+def _refund(answer: Any) -> SeenRefund:
+    """Stripe's object in our words.
+
+    Raises:
+        Undecided: the body is not a refund.
+    """
+    try:
+        it = answer.to_dict()
+        return SeenRefund(
+            id=it["id"],
+            status=it["status"],
+            amount_minor=it["amount"],
+            currency=it["currency"].upper(),
+            charge_id=it["charge"] or "",
+            intent_id=it["payment_intent"] or "",
+            created=it["created"],
+            metadata=dict(it["metadata"] or {}),
+        )
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise Undecided("the answer is not a refund") from error
 
 
 def _event(body: bytes) -> Event:

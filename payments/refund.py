@@ -1,0 +1,340 @@
+"""Refund: money going back, once. The same care as a press: claim, call, settle; unknown is not failed (RULES R93-R95).
+
+Stripe would happily run a second partial refund, so the sum is kept under the payment's row lock, and every refund has
+one row, committed before the call, and one reproducible gateway key. What Stripe's dashboard refunded is adopted.
+"""
+
+from dataclasses import dataclass
+
+import structlog
+from django.conf import settings
+from django.db.models import Q, Sum
+from django.utils import timezone
+
+from orders import ends
+from orders.models import Mail, Order
+from payments.errors import GatewayError, Invalid, RowBusy, StaleLease
+from payments.gateways.base import Call, SeenRefund, gateway
+from payments.gateways.transport import Deadline
+from payments.leases import Lease, take_lease
+from payments.models import Asker, Break, DatabaseClock, Payment, PaymentEvent, Refund
+from payments.row_lock import again_on_conflict, give_back_connections, locked_payment
+from payments.schedule import rung
+from payments.settle import called, raise_break
+from shop.idempotency import refuse_other_body
+from shop.ids import new_id
+from shop.money import money_text
+from shop.problems import Problem
+
+log = structlog.get_logger(__name__)
+
+Outcome = Refund.Outcome
+# Of these nothing goes back: their amount is free for another refund.
+NOT_GIVEN = (Outcome.FAILED, Outcome.CANCELED)
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What a member of staff, or a rule of ours, asks for. Amount in minor units."""
+
+    key: str
+    fingerprint: str
+    amount_minor: int
+    reason: str
+    actor_id: int | None
+    asked_by: Asker = Asker.STAFF
+
+
+def refund_once(payment: Payment, ask: Ask) -> Refund:
+    """Carry the refund of this key out, or find what became of it; the refund as its row is afterwards.
+
+    Raises:
+        Problem: idempotency-key-reused, refund-too-large (`left`), request-in-progress.
+    """
+    try:
+        refund, lease = claim_refund(payment, ask)
+    except RowBusy:
+        raise Problem("request-in-progress", "This payment is being worked on right now. Please ask again.") from None
+    if lease is not None:
+        return carry_out_refund(refund, lease, ask.asked_by)
+    if refund.phase != Refund.Phase.FINISHED:
+        return complete_refund(refund.pk, ask.asked_by) or refund
+    return refund
+
+
+# --- claim ------------------------------------------------------------------------------------------------------------
+
+
+def claim_refund(payment: Payment, ask: Ask) -> tuple[Refund, Lease | None]:
+    """The refund of this key, and its lease if it is ours to carry out. Committed before any call.
+
+    Raises:
+        Problem: idempotency-key-reused, refund-too-large (`left`).
+    """
+    with locked_payment(payment.pk, payment.order_id) as (order, locked):
+        same = Refund.objects.filter(payment=locked, idempotency_key=ask.key).first()
+        if same is not None:
+            refuse_other_body(same, ask.fingerprint)
+            return same, None
+        left = left_to_refund(locked)
+        if ask.amount_minor > left:
+            raise Problem(
+                "refund-too-large",
+                f"{money_text(left, locked.currency)} is left to refund of this payment.",
+                extra={"order": order.pk, "left": left},
+            )
+        refund = Refund.objects.create(
+            id=new_id(),
+            payment=locked,
+            idempotency_key=ask.key,
+            fingerprint=ask.fingerprint,
+            amount_minor=ask.amount_minor,
+            currency=locked.currency,
+            reason=ask.reason,
+            actor_id=ask.actor_id,
+            phase=Refund.Phase.CONFIRMING,
+            lease_token=1,
+            locked_until=DatabaseClock() + settings.LEASE,
+        )
+        _tell(order, refund, (), "", "confirming", ask.asked_by)
+    return refund, Lease(Refund, refund.pk, 1)
+
+
+def left_to_refund(payment: Payment) -> int:
+    """Captured, less every refund that did not fail: one that is unknown may have gone back."""
+    given = payment.refunds.exclude(outcome__in=NOT_GIVEN).aggregate(total=Sum("amount_minor"))["total"] or 0
+    return payment.captured_minor - given
+
+
+# --- call -------------------------------------------------------------------------------------------------------------
+
+
+def carry_out_refund(refund: Refund, lease: Lease, asked_by: Asker) -> Refund:
+    """Ask Stripe for it, and settle what it said; the refund as its row is afterwards."""
+    calls: list[Call] = []
+    give_back_connections()
+    seen, failed = _send(refund, Deadline(settings.CONFIRM_TIMEOUT.total_seconds()), calls)
+    try:
+        return settle_refund(refund, lease, seen, tuple(calls), asked_by, failed=failed)
+    except StaleLease as error:
+        log.warning("stale_lease", refund=refund.pk, error=str(error))
+        return Refund.objects.get(pk=refund.pk)
+
+
+def _send(refund: Refund, deadline: Deadline, calls: list[Call]) -> tuple[SeenRefund | None, bool]:
+    """What Stripe has of this refund, and whether it is definite that there is none.
+
+    A key that Stripe may have forgotten is never sent again; then its own list is the answer.
+    """
+    young = timezone.now() - refund.created_at < settings.GATEWAY_KEY_SAFE_AGE
+    try:
+        if young and refund.outcome != Outcome.PENDING:
+            return gateway().create_refund(_params(refund), refund.gateway_key, deadline, calls), False
+        return _found_at_stripe(refund, deadline, calls)
+    except Invalid as error:
+        # For example charge_already_refunded: never "failed" unread (RULES R95).
+        log.warning("refund_refused", refund=refund.pk, code=error.code)
+        try:
+            return _found_at_stripe(refund, deadline, calls)
+        except GatewayError:
+            return None, False
+    except GatewayError:
+        return None, False
+
+
+def _found_at_stripe(refund: Refund, deadline: Deadline, calls: list[Call]) -> tuple[SeenRefund | None, bool]:
+    """This refund in Stripe's list of the intent's refunds, by our id in its metadata. The list is read-after-write."""
+    assert refund.payment.intent_id is not None
+    listed = gateway().list_refunds(refund.payment.intent_id, deadline, calls)
+    ours = next((one for one in listed if one.metadata.get("refund") == refund.pk), None)
+    return ours, ours is None
+
+
+def _params(refund: Refund) -> dict[str, object]:
+    """The exact call, from the row alone. Of the charge that the payment names, so that a duplicate's refund could
+    never touch it."""
+    payment = refund.payment
+    return {
+        "charge": payment.charge_id,
+        "amount": refund.amount_minor,
+        "reason": refund.reason,
+        "metadata": {
+            "order": payment.order_id,
+            "payment": payment.pk,
+            "refund": refund.pk,
+            "env": settings.PAYMENT_ENV,
+        },
+    }
+
+
+# --- settle -----------------------------------------------------------------------------------------------------------
+
+# A refund only moves up: what was fetched earlier and written later can never take it back. Stripe: a refund may still
+# fail after it has succeeded, for example when the card's account is closed.
+_RANK = {"": 0, "unknown": 1, "pending": 2, "succeeded": 3, "failed": 4, "canceled": 4}
+
+
+@again_on_conflict
+def settle_refund(
+    refund: Refund,
+    lease: Lease,
+    seen: SeenRefund | None,
+    calls: tuple[Call, ...],
+    asked_by: Asker,
+    *,
+    failed: bool = False,
+) -> Refund:
+    """Write what Stripe has of the refund: the row, the payment's sum, the order at the full sum, in one transaction.
+
+    Raises:
+        StaleLease: somebody took the refund over; nothing was written.
+    """
+    with locked_payment(refund.payment_id, refund.payment.order_id) as (order, payment):
+        row = Refund.objects.select_for_update(no_key=True).get(pk=refund.pk)
+        if row.lease_token != lease.token:
+            raise StaleLease(f"refund {refund.pk}")
+        row.payment = payment
+        outcome = _outcome_of(seen) if seen else ("failed" if failed else "unknown")
+        _move(order, row, outcome, seen.id if seen else None, calls, asked_by)
+        _follow(order, payment)
+    return row
+
+
+def follow_refunds(payment: Payment, asked_by: Asker) -> bool:
+    """Bring our refunds in line with Stripe's list of the intent's: later outcomes, and what was refunded in the
+    dashboard, which gets a row of its own. Whether Stripe answered."""
+    if payment.intent_id is None:
+        return True
+    calls: list[Call] = []
+    give_back_connections()
+    try:
+        listed = gateway().list_refunds(payment.intent_id, Deadline(settings.LOOK_TIMEOUT.total_seconds()), calls)
+    except GatewayError as error:
+        log.info("refunds_not_seen", payment=payment.pk, error=str(error))
+        return False
+    _write_list(payment, listed, asked_by)
+    return True
+
+
+@again_on_conflict
+def _write_list(payment: Payment, listed: list[SeenRefund], asked_by: Asker) -> None:
+    with locked_payment(payment.pk, payment.order_id) as (order, locked):
+        rows = {row.pk: row for row in locked.refunds.select_for_update(no_key=True)}
+        by_gateway_id = {row.refund_id: row for row in rows.values() if row.refund_id}
+        for seen in listed:
+            row = by_gateway_id.get(seen.id) or rows.get(seen.metadata.get("refund", "")) or _adopt(locked, seen)
+            row.payment = locked
+            _move(order, row, _outcome_of(seen), seen.id, (), asked_by)
+        _follow(order, locked)
+
+
+def _adopt(payment: Payment, seen: SeenRefund) -> Refund:
+    """A refund that no row of ours asked for."""
+    return Refund.objects.create(
+        payment=payment,
+        idempotency_key=f"gateway:{seen.id}",
+        fingerprint="",
+        amount_minor=seen.amount_minor,
+        currency=seen.currency,
+        reason=Refund.Reason.REQUESTED_BY_CUSTOMER,
+        phase=Refund.Phase.CONFIRMING,
+    )
+
+
+def _outcome_of(seen: SeenRefund) -> str:
+    return "pending" if seen.status == "requires_action" else seen.status
+
+
+def _move(
+    order: Order, row: Refund, outcome: str, refund_id: str | None, calls: tuple[Call, ...], asked_by: Asker
+) -> None:
+    """Up, never down; and whoever holds the row's lease finds its token outdated."""
+    before = row.outcome or row.phase
+    if _RANK[outcome] > _RANK[row.outcome]:
+        row.outcome = outcome
+    row.refund_id = row.refund_id or refund_id
+    final = row.outcome in (Outcome.SUCCEEDED, *NOT_GIVEN)
+    row.phase = Refund.Phase.FINISHED if final else Refund.Phase.CONFIRMING
+    if final and row.finished_at is None:
+        row.finished_at = timezone.now()
+    row.looks += 1
+    row.next_look_at = None if final else timezone.now() + rung(row.looks)
+    row.lease_token += 1
+    row.locked_until = None
+    row.save(
+        update_fields=[
+            "outcome",
+            "refund_id",
+            "phase",
+            "finished_at",
+            "looks",
+            "next_look_at",
+            "lease_token",
+            "locked_until",
+        ]
+    )
+    if row.outcome in NOT_GIVEN and before != row.outcome:
+        log.error("refund_failed", refund=row.pk, payment=row.payment_id)
+        evidence: dict[str, object] = {"refund": row.pk, "outcome": row.outcome, "before": before}
+        subject = row.refund_id or row.pk
+        raise_break(Break.Kind.STATUS, subject, order, row.payment, row.amount_minor, evidence)
+    _tell(order, row, calls, before, row.outcome, asked_by)
+
+
+def _follow(order: Order, payment: Payment) -> None:
+    """The payment's refunded sum is derived from its refunds, never counted up; the order follows at the full sum."""
+    done = payment.refunds.filter(outcome=Outcome.SUCCEEDED).aggregate(total=Sum("amount_minor"))["total"] or 0
+    if done > payment.captured_minor:
+        raise AssertionError(f"Bug! More refunded than captured of {payment}.")
+    if done > payment.refunded_minor:
+        ends.owe_mail(order, Mail.Kind.REFUND, timezone.now())
+    if done != payment.refunded_minor:
+        payment.refunded_minor = done
+        payment.save(update_fields=["refunded_minor"])
+    if payment.captured_minor and done == payment.captured_minor:
+        ends.refund_whole(order, timezone.now())
+    else:
+        ends.refund_undone(order)
+
+
+def _tell(order: Order, refund: Refund, calls: tuple[Call, ...], before: str, after: str, asked_by: Asker) -> None:
+    """The story, in the transaction of the outcome."""
+    actor = str(refund.actor or "")[:80]
+    events = [called(call, order, refund.payment, None, asked_by, actor) for call in calls]
+    if before != after:
+        note = f"{money_text(refund.amount_minor, refund.currency)}, {refund.reason}"
+        events.append(
+            PaymentEvent(
+                order=order,
+                payment=refund.payment,
+                kind="refund",
+                from_state=before,
+                to_state=after,
+                asked_by=asked_by,
+                actor=actor,
+                note=note,
+            )
+        )
+    PaymentEvent.objects.bulk_create(events)
+
+
+# --- complete ---------------------------------------------------------------------------------------------------------
+
+
+def complete_refund(refund_id: str, asked_by: Asker) -> Refund | None:
+    """Bring an open refund as far as Stripe allows; None if somebody holds it."""
+    lease = take_lease(Refund(pk=refund_id))
+    if lease is None:
+        return None
+    refund = Refund.objects.select_related("payment").get(pk=refund_id)
+    return carry_out_refund(refund, lease, asked_by)
+
+
+def due_refunds(limit: int = 100) -> list[str]:
+    """Ids of refunds that have not ended, that nobody holds and whose next look is due, oldest first."""
+    now = DatabaseClock()
+    due = Refund.objects.exclude(phase=Refund.Phase.FINISHED).filter(
+        Q(locked_until__isnull=True) | Q(locked_until__lt=now),
+        Q(next_look_at__isnull=True) | Q(next_look_at__lte=now),
+    )
+    return list(due.order_by("created_at").values_list("pk", flat=True)[:limit])
