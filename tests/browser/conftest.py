@@ -5,14 +5,16 @@ database, which other tests flush. One shop serves all of them: each test makes 
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright, sync_playwright
 
 from shop.stack import Refusal, chromium
 from tests.book import Book
+from tests.browser.shopper import Shopper
 from tests.services import Shop, services, start_shop
 
 if os.environ.get("BROWSER") == "0":
@@ -108,6 +110,43 @@ def bfcache_page(bfcache_browser: Browser, shop: Shop) -> Iterator[Page]:
     context.set_default_timeout(15_000)
     yield context.new_page()
     context.close()
+
+
+@pytest.fixture
+def new_shopper(request: pytest.FixtureRequest, shop: Shop, book: Book) -> Iterator[Callable[..., Shopper]]:
+    """Shoppers with a browser profile each: `new_shopper("bfcache_browser", color_scheme="dark")`.
+
+    What their pages complained of fails the test: console errors, exceptions, violations of the content policy.
+    """
+    shoppers: list[Shopper] = []
+
+    def new(browser: str = "browser", **options: Any) -> Shopper:
+        chromium: Browser = request.getfixturevalue(browser)
+        context = chromium.new_context(base_url=shop.url, locale="en-GB", **options)
+        context.set_default_timeout(15_000)
+        shoppers.append(Shopper(context, book))
+        return shoppers[-1]
+
+    yield new
+    book.clear_rules()  # lets go of what a test has left held
+    for shopper in shoppers:
+        shopper.context.close()
+    assert [complaint for shopper in shoppers for complaint in shopper.complaints] == []
+
+
+@pytest.fixture
+def shopper(new_shopper: Callable[..., Shopper]) -> Shopper:
+    return new_shopper()
+
+
+@pytest.fixture
+def nobody_else_asks(shop: Shop, book: Book) -> Iterator[None]:
+    """Neither Celery nor a webhook: what a page shows then, it has found out by itself."""
+    assert shop.celery is not None
+    shop.celery.pause()
+    book.webhooks("never")
+    yield
+    shop.celery.resume()
 
 
 def _is_ours(item: pytest.Item) -> bool:
