@@ -39,13 +39,14 @@ class Answer:
         return str(self.body.get("type", "")).removeprefix("/problems/")
 
 
-def at_once(count: int, act: Callable[[int], T]) -> list[T]:
-    """Run act(0), act(1), ... at the same moment, each in a thread with a connection of its own."""
+def at_once(count: int, act: Callable[[int], T], *, connected: bool = True) -> list[T]:
+    """Run act(0), act(1), ... at the same moment, each in a thread with a connection of its own (see wide_pool)."""
     barrier = threading.Barrier(count)
 
     def run(number: int) -> T:
         try:
-            connection.ensure_connection()
+            if connected:
+                connection.ensure_connection()
             barrier.wait(20)
             return act(number)
         finally:

@@ -1,4 +1,4 @@
-"""The completer beside a press, beside itself, and beside a holder that comes back from the dead (R49-R53, R84, R86)."""
+"""The completer beside a press, beside itself, and beside a holder that comes back to life (R49-R53, R84, R86)."""
 
 from collections import Counter
 
@@ -32,6 +32,17 @@ POINTS_OF_A_PRESS = {
 }
 
 
+def frozen_at(monkeypatch, point, order, successor):
+    """The press stops at this point until its lease is over and the successor has done its work."""
+    run_at, owner, name = POINTS_OF_A_PRESS[point]
+
+    def when_the_lease_is_over():
+        end_leases(order)
+        return successor()
+
+    return run_at(monkeypatch, owner, name, when_the_lease_is_over)
+
+
 def unknown_order(book, when="after"):
     """An order whose only press lost its answer, and whose next look is due."""
     order, client = opened_order()
@@ -63,13 +74,7 @@ def test_the_completer_leaves_a_press_alone_while_its_lease_runs(book, monkeypat
 def test_a_zombie_and_its_successor_both_ask_stripe_and_charge_once(book, monkeypatch, point):
     """R52: fencing cannot reach Stripe, so both send the same key with the same parameters."""
     order, client = opened_order()
-
-    def successor():
-        end_leases(order)
-        return complete_due()
-
-    run_at, owner, name = POINTS_OF_A_PRESS[point]
-    rounds = run_at(monkeypatch, owner, name, successor)
+    rounds = frozen_at(monkeypatch, point, order, complete_due)
 
     answer = press(client, order)
 
@@ -88,13 +93,7 @@ def test_a_zombie_and_its_successor_both_ask_stripe_and_charge_once(book, monkey
 def test_a_zombie_that_had_sent_nothing_sends_nothing(book, monkeypatch, point):
     """R53: the completer released it; what it wakes up to is another's order, and it changes nothing (R50)."""
     order, client = opened_order()
-
-    def successor():
-        end_leases(order)
-        return complete_due()
-
-    run_at, owner, name = POINTS_OF_A_PRESS[point]
-    rounds = run_at(monkeypatch, owner, name, successor)
+    rounds = frozen_at(monkeypatch, point, order, complete_due)
 
     answer = press(client, order)
 
@@ -113,14 +112,12 @@ def test_a_zombie_meets_the_next_press(book, monkeypatch, point):
     order, client = opened_order()
     key = order.pay_key
 
-    def successor():
-        end_leases(order)
+    def complete_and_press():
         complete_due()
         order.refresh_from_db()
         return press(client, order, order.pay_key)
 
-    run_at, owner, name = POINTS_OF_A_PRESS[point]
-    second = run_at(monkeypatch, owner, name, successor)
+    second = frozen_at(monkeypatch, point, order, complete_and_press)
 
     first = press(client, order, key)
 
