@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from orders.models import Order
 from payments import answers
+from payments.breaker import refuse_while_broken
 from payments.errors import (
     Declined,
     GatewayError,
@@ -78,7 +79,7 @@ def claim(order: Order, press: Press) -> Claimed:
 
     Raises:
         Problem: order-already-paid, order-closed, order-changed, request-in-progress, payment-in-progress,
-            idempotency-key-reused, throttled.
+            idempotency-key-reused, unavailable.
     """
     attempts = list(
         Attempt.objects.filter(order=order)
@@ -98,6 +99,7 @@ def claim(order: Order, press: Press) -> Claimed:
         raise in_progress(order, other)
     if order.is_closing:
         raise in_progress(order, None)
+    refuse_while_broken(order.pk)
     payment = _payment_of(order)
     return _renew(mine, payment) if mine is not None else _begin(order, payment, press)
 

@@ -53,6 +53,11 @@ class Finding:
     event_key: str = ""
     calls: tuple[Call, ...] = ()
 
+    @property
+    def was_answered(self) -> bool:
+        """Whether the gateway said anything about this press; for the circuit breaker."""
+        return self.intent is not None or self.outcome in (Outcome.DECLINED, Outcome.FAILED)
+
 
 @again_on_conflict
 def settle(payment: Payment, lease: Lease | None, finding: Finding, asked_by: Asker, actor: str = "") -> Attempt | None:

@@ -20,6 +20,7 @@ from orders.models import Order
 from orders.ownership import own_order
 from orders.serializers import OrderSerializer, order_json
 from payments import answers
+from payments.breaker import note_answer
 from payments.close import Wish, close_order
 from payments.complete import ask_stripe, find_out
 from payments.errors import KeyInUse, RowBusy, StaleLease
@@ -152,6 +153,7 @@ def _carry_out(claimed: Claimed) -> tuple[Attempt, Intent | None]:
     attempt = claimed.attempt
     try:
         finding = confirm(claimed) if claimed.press else find_out(attempt, claimed.deadline, claimed.calls)  # layer 5
+        note_answer(answered=finding.was_answered)
         try:
             settled = settle(attempt.payment, claimed.lease, finding, Asker.SHOPPER)
         except (OperationalError, InterfaceError, RowBusy):

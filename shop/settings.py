@@ -214,6 +214,8 @@ KEY_RETENTION = timedelta(days=7)
 WEBHOOK_TOLERANCE = timedelta(seconds=300)
 WEBHOOK_EVENT_RETENTION = timedelta(days=35)
 LOOK_LADDER = [timedelta(seconds=s) for s in (10, 30, 60, 120, 300, 900, 3600, 6 * 3600)]  # then daily, to day 7
+BREAKER_FAILURES = 10  # presses in a row that Stripe did not answer; then 503 at once (payments/breaker.py)
+BREAKER_PAUSE = timedelta(seconds=10)
 DECLINES_PER_ORDER = 10  # definite declines of one order within an hour; then 429 throttled
 
 # Layers 4 and 5 by dotted path, so that tests, storm and demo can put something else in their place (DESIGN section 3).

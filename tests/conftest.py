@@ -8,10 +8,22 @@ from typing import Any
 import pytest
 from django.db import connection
 
+from payments.breaker import close_breaker
+from shop.redis_pause import end_redis_pause
 from shop.stack.postgres import Postgres
 from shop.stack.redis import Redis
 from tests.book import Book
 from tests.services import Stack, services, start_stack
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_over() -> Iterator[None]:
+    """What this process remembers of servers that did not answer, another test's Stripe or Redis, is forgotten."""
+    close_breaker()
+    end_redis_pause()
+    yield
+    close_breaker()
+    end_redis_pause()
 
 
 @pytest.fixture
