@@ -44,7 +44,7 @@ def stripe_webhook(request: HttpRequest) -> HttpResponse:
     try:
         new = _store(event)
     except DatabaseError as error:
-        log.warning("webhook_not_stored", event=event.id, error=type(error).__name__)
+        log.warning("webhook_not_stored", event_id=event.id, error=type(error).__name__)
         return problem_response(request, Problem("unavailable", "Please send it again."))
     if new:
         nudge("payments.work_webhooks", event.id)
@@ -81,7 +81,7 @@ def work_webhooks(event_id: str | None = None, limit: int = 100) -> int:
         try:
             done += _work(row)
         except Exception:
-            log.exception("webhook_failed", event=row.event_id)
+            log.exception("webhook_failed", event_id=row.event_id)
             _later(row, "failed, see the log")
     return done
 

@@ -139,8 +139,8 @@ class StripeGateway:
             try:
                 stripe.WebhookSignature.verify_header(body.decode(), signature, secret, tolerance)
                 break
-            except (stripe.SignatureVerificationError, ValueError, IndexError):
-                continue
+            except (stripe.SignatureVerificationError, ValueError, IndexError, TypeError):
+                continue  # TypeError: a signature that is not ASCII
         else:
             raise ValueError("no signature of ours")
         # The SDK refuses an old timestamp, not one from the future.

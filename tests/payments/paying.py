@@ -15,7 +15,7 @@ from django.utils import timezone
 from orders.models import Order
 from orders.ownership import Shopper
 from payments.complete import complete_due
-from payments.models import Attempt, Payment
+from payments.models import Attempt, DatabaseClock, Payment
 from shop.ids import new_id
 from tests.book import Book, Json
 from tests.orders.making import guest_client, make_guest, make_order, make_product
@@ -112,7 +112,7 @@ def undecided(order: Order) -> Any:
 
 def let_leases_end(order: Order) -> None:
     """As if time had passed: nobody holds the order's rows, and the next look at its attempt is due."""
-    past = timezone.now() - datetime.timedelta(seconds=1)
+    past = DatabaseClock() - datetime.timedelta(seconds=1)
     Attempt.objects.filter(order=order).exclude(phase="finished").update(locked_until=past, next_look_at=past)
     Payment.objects.filter(order=order, locked_until__isnull=False).update(locked_until=past)
 
