@@ -1,0 +1,311 @@
+"""Leases: the database's clock, one holder, a fencing number; a late writer writes nothing
+(RULES R31, R32, R35, R36, R48-R55, R76; FAILURES 55, 62)."""
+
+import datetime
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import time_machine
+from django.db import connection, connections
+from django.utils import timezone
+
+from orders.models import Order
+from payments import complete, pay, settle, views
+from payments.complete import complete_attempt, complete_due
+from payments.errors import RowBusy, StaleLease
+from payments.leases import Lease, end_lease, take_lease
+from payments.models import Asker, Attempt, Outcome, Payment, PaymentEvent
+from payments.settle import Finding
+from tests.book import Book
+from tests.oracles import assert_books_agree
+from tests.orders.making import make_attempt
+from tests.payments.paying import ask_status, confirms, let_leases_end, placed_order, press
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+HOUR = datetime.timedelta(hours=1)
+
+
+def an_attempt(**fields: Any) -> Attempt:
+    order, _ = placed_order()
+    return make_attempt(order, fields.pop("outcome", ""), **fields)
+
+
+def rows() -> list[Any]:
+    return [list(model.objects.order_by("pk").values()) for model in (Order, Payment, Attempt, PaymentEvent)]
+
+
+# --- taking ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_lease_lasts_60_seconds_by_the_databases_clock() -> None:
+    attempt = an_attempt()
+    with time_machine.travel(timezone.now() + 5 * HOUR):
+        lease = take_lease(attempt)
+    assert lease == Lease(Attempt, attempt.pk, 1)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT locked_until - clock_timestamp() BETWEEN '55 s' AND '60 s' FROM payments_attempt WHERE id = %s",
+            [attempt.pk],
+        )
+        assert cursor.fetchone() == (True,)
+
+
+@pytest.mark.parametrize("skew", [HOUR, -HOUR], ids=["an hour ahead", "an hour behind"])
+def test_a_wrong_clock_of_ours_takes_no_running_lease_and_leaves_no_ended_one(skew: datetime.timedelta) -> None:
+    running, ended = an_attempt(), an_attempt()
+    assert take_lease(running) is not None
+    let_leases_end(ended.order)
+    with time_machine.travel(timezone.now() + skew):
+        assert take_lease(running) is None
+        assert take_lease(ended) is not None
+        assert [attempt.lease_runs for attempt in Attempt.objects.with_lease_state()] == [True, True]
+
+
+@pytest.mark.parametrize("skew", [HOUR, -HOUR], ids=["an hour ahead", "an hour behind"])
+def test_a_press_under_a_wrong_clock_keeps_its_lease_and_pays_once(book: Book, skew: datetime.timedelta) -> None:
+    order, client = placed_order()
+    with time_machine.travel(timezone.now() + skew):
+        book.rule("409_in_use", times=None)
+        assert press(client, order, order.pay_key).status_code == 409
+        book.clear_rules()
+        assert press(client, order, order.pay_key).status_code == 409  # the lease runs, whatever our clock says
+        assert complete_due() == (0, 0)
+    let_leases_end(order)
+    with time_machine.travel(timezone.now() + skew / 60):
+        assert press(client, order, order.pay_key).status_code == 201
+    assert_books_agree(book, order)
+
+
+def test_of_twenty_takers_one_wins() -> None:
+    attempt = an_attempt()
+    together = threading.Barrier(20)
+
+    def take(_: int) -> Lease | None:
+        together.wait()
+        try:
+            return take_lease(attempt)
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(20) as takers:
+        taken = [lease for lease in takers.map(take, range(20)) if lease is not None]
+    assert taken == [Lease(Attempt, attempt.pk, 1)]
+    assert Attempt.objects.get(pk=attempt.pk).lease_token == 1
+
+
+@pytest.mark.parametrize("outcome", ["succeeded", "declined", "failed", "canceled", "released"])
+def test_a_finished_attempt_is_nobodys(outcome: str) -> None:
+    assert take_lease(an_attempt(outcome=outcome)) is None
+
+
+def test_a_payment_that_is_over_is_nobodys() -> None:
+    payment = an_attempt().payment
+    assert take_lease(payment) is not None
+    for phase in ("succeeded", "canceled", "abandoned"):
+        Payment.objects.filter(pk=payment.pk).update(locked_until=None)
+        payment = _another_payment(phase)
+        assert take_lease(payment) is None
+
+
+def _another_payment(phase: str) -> Payment:
+    payment = an_attempt().payment
+    Payment.objects.filter(pk=payment.pk).update(phase=phase)
+    return payment
+
+
+def test_a_lease_is_taken_only_at_the_token_that_was_seen() -> None:
+    attempt = an_attempt()
+    assert take_lease(attempt, only_token=7) is None
+    assert take_lease(attempt, only_token=0) is not None
+
+
+def test_only_the_holder_lets_go() -> None:
+    attempt = an_attempt()
+    old = take_lease(attempt)
+    let_leases_end(attempt.order)
+    new = take_lease(attempt)
+    assert old is not None and new is not None
+    end_lease(old)
+    assert take_lease(attempt) is None
+    end_lease(new)
+    assert take_lease(attempt) is not None
+
+
+# --- a stale writer --------------------------------------------------------------------------------------------------
+
+FINDINGS = {
+    "declined": Finding(outcome=Outcome.DECLINED, reason="declined"),
+    "failed": Finding(outcome=Outcome.FAILED, reason="refused"),
+    "released": Finding(outcome=Outcome.RELEASED),
+    "unknown": Finding(outcome=Outcome.UNKNOWN),
+}
+
+
+@pytest.mark.parametrize("what", FINDINGS)
+def test_a_stale_writer_writes_nothing(what: str) -> None:
+    attempt = an_attempt()
+    old = take_lease(attempt)
+    let_leases_end(attempt.order)
+    new = take_lease(attempt)
+    assert old is not None and new is not None
+    before = rows()
+    with pytest.raises(StaleLease):
+        settle.settle(attempt.payment, old, FINDINGS[what], Asker.COMPLETER)
+    with pytest.raises(StaleLease):
+        settle.settle(attempt.payment, None, FINDINGS[what], Asker.WEBHOOK)
+    assert rows() == before
+    assert settle.settle(attempt.payment, new, FINDINGS[what], Asker.COMPLETER) is not None
+    assert Attempt.objects.get(pk=attempt.pk).outcome == what
+
+
+def test_a_writer_whose_attempt_is_finished_writes_nothing() -> None:
+    attempt = an_attempt()
+    lease = take_lease(attempt)
+    assert lease is not None
+    settle.settle(attempt.payment, lease, FINDINGS["declined"], Asker.COMPLETER)
+    before = rows()
+    token = Attempt.objects.get(pk=attempt.pk).lease_token
+    with pytest.raises(StaleLease):
+        settle.settle(attempt.payment, Lease(Attempt, attempt.pk, token), FINDINGS["unknown"], Asker.COMPLETER)
+    assert rows() == before
+
+
+def test_a_holder_that_was_overtaken_does_not_confirm(book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
+    """R51, R60: what comes before `confirming` took too long; somebody released the attempt meanwhile."""
+    order, client = placed_order()
+    whole = pay.open_payment
+
+    def slow(*arguments: Any) -> Payment:
+        payment = whole(*arguments)
+        let_leases_end(order)
+        complete_due()
+        return payment
+
+    monkeypatch.setattr(pay, "open_payment", slow)
+    answer = press(client, order, order.pay_key)
+    assert (answer.status_code, answer.json()["type"]) == (503, "/problems/unavailable")
+    assert confirms(book, order) == []
+    monkeypatch.undo()
+    assert press(client, order, order.pay_key).status_code == 201
+    assert_books_agree(book, order)
+
+
+# --- taking over -----------------------------------------------------------------------------------------------------
+
+
+def test_a_take_over_sends_the_stored_parameters_byte_for_byte(book: Book, settings: Any) -> None:
+    order, client = placed_order()
+    book.rule("reset", when="before", times=None)
+    press(client, order)
+    book.clear_rules()
+    settings.BASE_URL = "https://moved.example"
+    Order.objects.filter(pk=order.pk).update(email="other@example.com")
+    let_leases_end(order)
+    complete_due()
+    sent = [(call["key"], call["params"]) for call in confirms(book, order)]
+    assert len(sent) == 5
+    assert [one for one in sent if one != sent[0]] == []
+    assert sent[0][1]["return_url"].startswith("http://127.0.0.1")
+    assert Order.objects.get(pk=order.pk).status == "paid"
+    assert_books_agree(book, order)
+
+
+def test_a_row_that_is_busy_when_the_answer_comes_is_202_not_500(book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
+    order, client = placed_order()
+
+    def busy(*_: Any) -> None:
+        raise RowBusy(order.pk)
+
+    with monkeypatch.context() as stuck:
+        stuck.setattr(views, "settle", busy)
+        answer = press(client, order, order.pay_key)
+    assert (answer.status_code, answer.json()["status"]) == (202, "unknown")
+    let_leases_end(order)
+    complete_due()
+    assert press(client, order, order.pay_key).status_code == 201
+    assert len(confirms(book, order)) == 1
+    assert_books_agree(book, order)
+
+
+def test_a_row_that_is_busy_before_the_confirm_is_409_and_nothing_is_sent(
+    book: Book, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order, client = placed_order()
+
+    def busy(*_: Any) -> None:
+        raise RowBusy(order.pk)
+
+    with monkeypatch.context() as stuck:
+        stuck.setattr(pay, "_commit_confirming", busy)
+        answer = press(client, order, order.pay_key)
+    assert (answer.status_code, answer.json()["type"]) == (409, "/problems/request-in-progress")
+    assert confirms(book, order) == []
+    let_leases_end(order)
+    assert press(client, order, order.pay_key).status_code == 201
+    assert_books_agree(book, order)
+
+
+def test_a_row_that_is_busy_when_the_shopper_asks_is_no_500(book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
+    order, client = placed_order()
+    book.rule("reset", when="after", times=None)
+    press(client, order)
+    book.clear_rules()
+
+    def busy(*_: Any) -> None:
+        raise RowBusy(order.pk)
+
+    with monkeypatch.context() as stuck:
+        stuck.setattr(complete, "settle", busy)
+        assert ask_status(client, order)["payment_status"] == "unknown"
+
+
+def test_an_error_of_ours_after_the_charge_keeps_the_record_and_the_same_key_gets_its_201(
+    book: Book, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R31, FAILURES 35: our own 500 never means that nothing happened."""
+    order, client = placed_order()
+
+    def broken(*_: Any) -> None:
+        raise ValueError("cannot be written")
+
+    with monkeypatch.context() as bug:
+        bug.setattr(views, "settle", broken)
+        answer = press(client, order, order.pay_key)
+    assert (answer.status_code, answer.json()["retry"]) == (500, "same-key")
+    assert Attempt.objects.get(order=order).phase == "confirming"
+    assert press(client, order, order.pay_key).status_code == 409
+    let_leases_end(order)
+    assert press(client, order, order.pay_key).status_code == 201
+    assert len(book.charges(order.pk)) == 1
+    assert_books_agree(book, order)
+
+
+def test_the_outcome_is_written_whole_or_not_at_all(book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
+    """R36: attempt, payment, order, mail, story and stored answer are one transaction."""
+    order, client = placed_order()
+    book.rule("reset", when="after", times=None)
+    press(client, order)
+    book.clear_rules()
+    before = rows()
+
+    def torn(*_: Any) -> None:
+        raise ValueError("torn")
+
+    with monkeypatch.context() as bug:
+        bug.setattr(settle, "_tell", torn)
+        let_leases_end(order)
+        with pytest.raises(ValueError, match="torn"):
+            complete_attempt(Attempt.objects.get(order=order).pk, Asker.COMPLETER)
+    now = rows()
+    assert now[0] == before[0]
+    assert now[1] == before[1]
+    assert now[3] == before[3]
+    assert order.mails.count() == 0
+    assert Attempt.objects.get(order=order).outcome == "unknown"
+    let_leases_end(order)
+    complete_due()
+    assert_books_agree(book, order)
+    assert Order.objects.get(pk=order.pk).status == "paid"
