@@ -10,7 +10,7 @@ import structlog
 from django.utils import timezone
 
 from orders import ends
-from orders.models import Order
+from orders.models import Mail, Order
 from payments import answers
 from payments.errors import StaleLease
 from payments.gateways.base import Call, Intent
@@ -24,6 +24,7 @@ from payments.models import (
     Outcome,
     Payment,
     PaymentEvent,
+    Refund,
     attempt_id,
 )
 from payments.row_lock import again_on_conflict, locked_payment
@@ -240,9 +241,27 @@ def _next_number(order: Order) -> int:
 
 
 def _late_money(order: Order, payment: Payment, intent: Intent) -> None:
-    """The order was given up, and the money came all the same: staff must see it."""
+    """The order was given up, and the money came all the same: the goods go out if they are still here, else the money
+    goes back, once. The refund is only written here; the completer carries it out, as any other that is due."""
+    was = order.status
+    if ends.revive(order, timezone.now()):
+        log.warning("order_revived", order=order.pk, payment=payment.pk)
+        return
     log.error("late_money", order=order.pk, payment=payment.pk, intent=intent.id)
-    raise_break(Break.Kind.STATUS, intent.id, order, payment, payment.captured_minor, {"order_status": order.status})
+    Refund.objects.get_or_create(
+        payment=payment,
+        idempotency_key=f"late:{intent.charge_id}",
+        defaults={
+            "fingerprint": "",
+            "amount_minor": payment.captured_minor,
+            "currency": payment.currency,
+            "reason": Refund.Reason.REQUESTED_BY_CUSTOMER,
+            "phase": Refund.Phase.CONFIRMING,
+        },
+    )
+    ends.owe_mail(order, Mail.Kind.LATE_MONEY, timezone.now())
+    evidence: dict[str, object] = {"order_status": was, "proposal": "refunded by itself; tell the shopper if asked"}
+    raise_break(Break.Kind.STATUS, intent.id, order, payment, payment.captured_minor, evidence)
 
 
 def _canceled(order: Order, payment: Payment, attempt: Attempt | None) -> None:

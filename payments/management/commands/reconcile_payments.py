@@ -5,12 +5,13 @@ import sys
 import time
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import BaseCommand, CommandParser
 from django.db import Error as DatabaseError
-from django.utils.dateparse import parse_datetime
+from django.utils import timezone
 
 from payments.close import expire_due
 from payments.complete import complete_attempt, complete_due, due_attempts
+from payments.management.moments import moment
 from payments.models import Asker, Attempt, Break
 from payments.webhooks import work_webhooks
 
@@ -68,25 +69,13 @@ class Command(BaseCommand):
         if options["order"]:
             attempts = attempts.filter(order_id=options["order"])
         if options["since"]:
-            attempts = attempts.filter(claimed_at__gte=_moment("--since", options["since"]))
+            attempts = attempts.filter(claimed_at__gte=moment("--since", options["since"]))
         if options["until"]:
-            attempts = attempts.filter(claimed_at__lt=_moment("--until", options["until"]))
+            attempts = attempts.filter(claimed_at__lt=moment("--until", options["until"]))
         return list(attempts.order_by("claimed_at").values_list("pk", flat=True))
 
 
-def _moment(option: str, text: str) -> Any:
-    try:
-        moment = parse_datetime(text)
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        raise CommandError(f"{option}: give a moment with its zone, such as 2026-11-24T10:00:00Z", returncode=2)
-    return moment
-
-
 def _as_json(found: Break) -> dict[str, Any]:
-    from django.utils import timezone
-
     return {
         "kind": found.kind,
         "order": found.order_id,
