@@ -18,6 +18,7 @@ Json = dict[str, Any]
 CONFIRM = "/v1/payment_intents/*/confirm"
 CREATE = "/v1/payment_intents"
 CANCEL = "/v1/payment_intents/*/cancel"
+REFUND = "/v1/refunds"
 
 
 class BookRefused(Exception):
@@ -45,6 +46,15 @@ class Book:
     def intents(self, order: str | None = None) -> list[Json]:
         found: list[Json] = self._ask("GET", "intents", order=order)
         return found
+
+    def refunds(self, order: str | None = None) -> list[Json]:
+        """Whatever became of them. Each with `idempotency_key`: None when made in the dashboard."""
+        found: list[Json] = self._ask("GET", "refunds", order=order)
+        return found
+
+    def refunded(self, order: str) -> int:
+        """Minor units on the way back to the shopper, or there already."""
+        return sum(refund["amount"] for refund in self.refunds(order) if refund["status"] not in ("failed", "canceled"))
 
     def calls(self, order: str | None = None, path: str | None = None) -> list[Json]:
         """method, path, params, key, request, status, replayed, lost, peer, started, ended, fault, order."""
@@ -96,10 +106,8 @@ class Book:
         simultaneous: bool = False,
     ) -> list[int]:
         """Deliver now, whatever the mode; the statuses that the shop answered."""
-        wanted = {"event": event, "intent": intent, "type": type, "times": times, "simultaneous": simultaneous}
-        sent: Json = self._ask(
-            "POST", "webhooks/send", {name: value for name, value in wanted.items() if value is not None}
-        )
+        wanted = _given(event=event, intent=intent, type=type, times=times, simultaneous=simultaneous)
+        sent: Json = self._ask("POST", "webhooks/send", wanted)
         statuses: list[int] = sent["statuses"]
         return statuses
 
@@ -112,6 +120,25 @@ class Book:
         """The bank's late word: succeed or fail."""
         after: Json = self._ask("POST", f"intents/{intent}/processing-end", {"outcome": outcome})
         return after
+
+    def end_refund(self, refund: str, outcome: str, reason: str | None = None) -> Json:
+        """The bank's late word: succeeded or failed (also of one that had succeeded); canceled if it needed action."""
+        after: Json = self._ask("POST", f"refunds/{refund}/end", _given(outcome=outcome, reason=reason))
+        return after
+
+    # In Stripe's dashboard: no idempotency key, but the same webhooks.
+
+    def dashboard_refund(
+        self,
+        charge: str,
+        amount: int | None = None,
+        reason: str | None = None,
+        metadata: dict[str, str] | None = None,
+    ) -> Json:
+        """All that is left, unless an amount is given."""
+        wanted = _given(amount=amount, reason=reason, metadata=metadata)
+        made: Json = self._ask("POST", f"charges/{charge}/refund", wanted)
+        return made
 
     def reset(self) -> None:
         """Empty state, no rules, webhooks normal, a new book."""
@@ -133,6 +160,10 @@ class Book:
                 return json.load(answer)
         except urllib.error.HTTPError as error:
             raise BookRefused(error.code, error.read().decode()) from None
+
+
+def _given(**parts: Any) -> Json:
+    return {name: value for name, value in parts.items() if value is not None}
 
 
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))

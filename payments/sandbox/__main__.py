@@ -9,9 +9,9 @@ import sys
 import threading
 from pathlib import Path
 
-from .account import CHARGE, Account, Cause
+from .account import Account
+from .appointments import Appointments
 from .book import Book, BookInUse
-from .charges import SETTLES_AFTER_SECONDS, is_unsettled, settle_charge
 from .control import Control
 from .faults import Rules
 from .gateway import Gateway
@@ -40,10 +40,10 @@ def main() -> int:
     except ValueError as error:
         print(f"sandbox: {error}", file=sys.stderr)
         return 2
-    later = Later()
+    later = Later(account.clock)
     rules = Rules()
     webhooks = Webhooks(account, later, options.webhook_url or None, options.webhook_secret)
-    _settle_later(account, later)
+    Appointments(account, later)
     server.gateway = Gateway(account, rules, options.secret_key, options.publishable_key)
     server.control = Control(account, rules, webhooks, later)
     server.pages = Pages(server.control)
@@ -67,27 +67,6 @@ def _end_when_told() -> None:
         os._exit(0)
 
     threading.Thread(target=wait, name="end", daemon=True).start()
-
-
-def _settle_later(account: Account, later: Later) -> None:
-    """Balance transactions of `automatic_async` charges follow a little later, also over a restart."""
-
-    def settle(charge_id: str) -> None:
-        change = account.begin(Cause())
-        with account.lock:
-            settle_charge(change, charge_id)
-            written = change.commit()
-        account.book.wait(written)
-        change.announce()
-
-    def appoint(charge_id: str) -> None:
-        charge = account.get(CHARGE, charge_id)
-        if charge is not None and is_unsettled(charge):
-            later.do(lambda: settle(charge_id), SETTLES_AFTER_SECONDS)
-
-    account.on_unsettled = appoint
-    for charge in account.shelves[CHARGE]:
-        appoint(charge["id"])
 
 
 def _options() -> argparse.Namespace:

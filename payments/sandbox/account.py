@@ -26,6 +26,8 @@ Json = dict[str, Any]
 
 INTENT, CHARGE, EVENT = "payment_intent", "charge", "event"
 METHOD, TOKEN, BALANCE = "payment_method", "confirmation_token", "balance_transaction"
+REFUND = "refund"
+_NOUNS = (INTENT, CHARGE, EVENT, METHOD, TOKEN, BALANCE, REFUND)
 
 LOCK_WAIT_SECONDS = 2.0  # how long a mutation waits for another one of the same object before lock_timeout
 _CALLS_KEPT = 100_000
@@ -51,16 +53,18 @@ class Account:
         self.lock = threading.RLock()
         self.keys = KeyStore(self.clock)
         self.on_event: Callable[[str], None] = lambda event_id: None
-        self.on_unsettled: Callable[[str], None] = lambda charge_id: None
+        self.on_put: Callable[[str, str], None] = lambda noun, key: None
         self._object_locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
         self._empty()
 
     def _empty(self) -> None:
-        self.shelves: dict[str, Shelf] = {noun: Shelf() for noun in (INTENT, CHARGE, EVENT, METHOD, TOKEN, BALANCE)}
+        self.shelves: dict[str, Shelf] = {noun: Shelf() for noun in _NOUNS}
         self.charges_of: dict[str, list[str]] = defaultdict(list)
         self.intents_of: dict[str, list[str]] = defaultdict(list)  # by metadata.order
+        self.refunds_of: dict[str, list[str]] = defaultdict(list)  # by charge
         self.taken: dict[str, set[str]] = defaultdict(set)  # the charges that took money, by metadata.order
         self.overcharged: set[str] = set()
+        self.awaiting: set[tuple[str, str]] = set()  # of what the bank has more to say
         self.due: dict[str, None] = {}  # events whose webhook is not delivered yet
         self.calls: deque[Json] = deque(maxlen=_CALLS_KEPT)
 
@@ -75,6 +79,10 @@ class Account:
     def order_of(self, intent_id: str | None) -> str | None:
         intent = self.get(INTENT, intent_id) if intent_id else None
         return intent["metadata"].get("order") if intent else None
+
+    def intent_of(self, charge_id: str | None) -> str | None:
+        charge = self.get(CHARGE, charge_id) if charge_id else None
+        return charge["payment_intent"] if charge else None
 
     # Changing.
 
@@ -105,11 +113,18 @@ class Account:
             taken.add(thing["id"])
             if len(taken) > 1:
                 self.overcharged.add(thing["metadata"]["order"])
+        if noun == REFUND and new:
+            self.refunds_of[thing["charge"]].append(thing["id"])
         if noun == INTENT:
             order = thing["metadata"].get("order")
             if order and thing["id"] not in self.intents_of[order]:
                 self.intents_of[order].append(thing["id"])
-        return self.shelves[noun].put(thing, private, inner)
+        text = self.shelves[noun].put(thing, private, inner)
+        if _awaits_bank(noun, thing, self.private(noun, thing["id"])):
+            self.awaiting.add((noun, thing["id"]))
+        else:
+            self.awaiting.discard((noun, thing["id"]))
+        return text
 
     def delivered(self, event_id: str, status: int) -> None:
         with self.lock:
@@ -156,6 +171,11 @@ class Account:
             self.book.start_anew()
             self.keys.clear()
             self._empty()
+
+
+def _awaits_bank(noun: str, thing: Json, private: Json) -> bool:
+    unsettled = noun == CHARGE and thing["captured"] and thing["balance_transaction"] is None
+    return unsettled or private.get("then") is not None
 
 
 class Change:
@@ -230,8 +250,7 @@ class Change:
     def announce(self) -> None:
         """After the line is durable: webhooks may leave."""
         for noun, key in self._objects:
-            if noun == CHARGE:
-                self.account.on_unsettled(key)
+            self.account.on_put(noun, key)
         if self.cause.deliver:
             for event, *_ in self._events:
                 self.account.on_event(event["id"])

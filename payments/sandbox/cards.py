@@ -58,11 +58,24 @@ DECLINES = {
 
 
 @dataclass(frozen=True)
+class Forced:
+    """What a fault rule makes of the bank's next word."""
+
+    outcome: str  # the rule's act
+    decline_code: str | None = None
+
+    @property
+    def decline(self) -> Decline:
+        return DECLINES.get(self.decline_code, GENERIC)
+
+
+@dataclass(frozen=True)
 class Card:
     number: str
     brand: str = "visa"
     decline: Decline | None = None
     challenge: bool = False  # 3-D Secure must be passed first
+    refund: str = "succeeds"  # or "later": pending first; or "fails": succeeded first (Stripe: testing, refunds)
     country: str = "US"
     funding: str = "credit"
     hint: str = ""
@@ -108,6 +121,8 @@ _CARDS = (
     Card("4000008400001280", challenge=True, decline=PROCESSING_ERROR),
     Card("4000000000003055"),  # 3-D Secure supported but not required
     Card("4000000000003097"),
+    Card("4000000000007726", refund="later", hint="Succeeds; a refund is pending first"),
+    Card("4000000000005126", refund="fails", hint="Succeeds; a refund fails later"),
 )
 
 BY_NUMBER = {card.number: card for card in _CARDS}
@@ -152,6 +167,8 @@ TOKENS = {
     "pm_card_authenticationRequired": "4000002760003184",
     "pm_card_authenticationRequiredOnSetup": "4000002500003155",
     "pm_card_authenticationRequiredChargeDeclinedInsufficientFunds": "4000008260003178",
+    "pm_card_pendingRefund": "4000000000007726",
+    "pm_card_refundFail": "4000000000005126",
 }
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .account import BALANCE, CHARGE, METHOD, Change
+from .account import CHARGE, METHOD, Change
+from .balance import make_transaction
 from .cards import Card, Decline
 from .ids import new_id
 
@@ -64,7 +65,7 @@ def make_charge(change: Change, intent: Json, method_id: str, card: Card, declin
         "transfer_group": intent["transfer_group"],
     }
     if captured and intent["capture_method"] == "automatic":
-        charge["balance_transaction"] = _balance_transaction(change, charge)["id"]
+        charge["balance_transaction"] = _taken(change, charge)
     change.put(CHARGE, charge, {"idempotency_key": change.cause.idempotency_key, "request": change.cause.request_id})
     change.tell("charge.failed" if decline else "charge.succeeded", CHARGE, charge["id"])
     return charge
@@ -74,7 +75,7 @@ def capture_charge(change: Change, charge_id: str, amount: int) -> Json:
     charge = change.get(CHARGE, charge_id)
     assert charge is not None
     charge |= {"captured": True, "amount_captured": amount}
-    charge["balance_transaction"] = _balance_transaction(change, charge)["id"]
+    charge["balance_transaction"] = _taken(change, charge)
     change.put(CHARGE, charge)
     change.tell("charge.captured", CHARGE, charge_id)
     return charge
@@ -89,43 +90,15 @@ def settle_charge(change: Change, charge_id: str) -> None:
     charge = change.get(CHARGE, charge_id)
     if charge is None or not is_unsettled(charge):
         return
-    charge["balance_transaction"] = _balance_transaction(change, charge)["id"]
+    charge["balance_transaction"] = _taken(change, charge)
     change.put(CHARGE, charge)
     change.tell("charge.updated", CHARGE, charge_id, previous={"balance_transaction": None})
 
 
-def _balance_transaction(change: Change, charge: Json) -> Json:
+def _taken(change: Change, charge: Json) -> str:
     amount = charge["amount_captured"]
     fee = min(amount, round(amount * 0.029) + 30)
-    now = change.clock.seconds()
-    transaction: Json = {
-        "id": new_id("txn"),
-        "object": "balance_transaction",
-        "amount": amount,
-        "available_on": now + 2 * 24 * 60 * 60,
-        "balance_type": "payments",
-        "created": now,
-        "currency": charge["currency"],
-        "description": charge["description"],
-        "exchange_rate": None,
-        "fee": fee,
-        "fee_details": [
-            {
-                "amount": fee,
-                "application": None,
-                "currency": charge["currency"],
-                "description": "Stripe processing fees",
-                "type": "stripe_fee",
-            }
-        ],
-        "net": amount - fee,
-        "reporting_category": "charge",
-        "source": charge["id"],
-        "status": "pending",
-        "type": "charge",
-    }
-    change.put(BALANCE, transaction)
-    return transaction
+    return make_transaction(change, "charge", charge["id"], charge["currency"], amount, fee, charge["description"])
 
 
 def _outcome(decline: Decline | None) -> Json:

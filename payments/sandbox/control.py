@@ -4,7 +4,12 @@ GET  health                         GET  charges?order=ID     GET intents?order=
 GET  calls?order=ID&path=GLOB       GET|POST|DELETE rules     POST release/NAME
 GET|PUT webhooks                    POST webhooks/send        GET  deliveries?event=ID
 POST intents/ID/challenge           POST intents/ID/processing-end
+GET  refunds?order=ID               POST refunds/ID/end       {"outcome": "succeeded|failed|canceled", "reason": ...}
 POST reset
+
+As if done in the dashboard: without an idempotency key.
+
+POST charges/ID/refund              {"amount", "reason", "metadata"}, all optional
 """
 
 from __future__ import annotations
@@ -15,8 +20,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-from . import API_VERSION, intents
-from .account import CHARGE, EVENT, INTENT, Account, Cause, Change
+from . import API_VERSION, intents, refunds
+from .account import CHARGE, EVENT, INTENT, REFUND, Account, Cause, Change
 from .errors import StripeError
 from .faults import Rules
 from .ids import new_request_id
@@ -64,6 +69,9 @@ class Control:
             ("POST", "webhooks", "send"): lambda ask: self.send(ask.body),
             ("POST", "intents", "*", "challenge"): lambda ask: self.challenge(ask.name, ask.body),
             ("POST", "intents", "*", "processing-end"): lambda ask: self.end_processing(ask.name, ask.body),
+            ("GET", "refunds"): lambda ask: self.refunds(ask.query.get("order")),
+            ("POST", "refunds", "*", "end"): lambda ask: self.end_refund(ask.name, ask.body),
+            ("POST", "charges", "*", "refund"): lambda ask: self.refund(ask.name, ask.body),
             ("POST", "reset"): lambda ask: self.reset(),
         }
 
@@ -118,6 +126,38 @@ class Control:
             ids = list(self.account.intents_of.get(order, ()))
             return [intent for key in ids if (intent := self.account.get(INTENT, key)) is not None]
 
+    def refunds(self, order: str | None) -> list[Json]:
+        """Each with `idempotency_key`: the key of the request that made it."""
+        account = self.account
+        with account.lock:
+            ids = (
+                [
+                    refund
+                    for intent in account.intents_of.get(order, ())
+                    for charge in account.charges_of.get(intent, ())
+                    for refund in account.refunds_of.get(charge, ())
+                ]
+                if order is not None
+                else [refund["id"] for refund in account.shelves[REFUND]]
+            )
+            found = [refund for key in ids if (refund := account.get(REFUND, key)) is not None]
+            keys = [account.private(REFUND, refund["id"]).get("idempotency_key") for refund in found]
+        account.book.wait_for_changes()
+        return [{**refund, "idempotency_key": key} for refund, key in zip(found, keys, strict=True)]
+
+    def refund(self, charge_id: str, body: Json) -> Json:
+        _known(body, "amount", "reason", "metadata")
+        return self.change(
+            self.account.intent_of(charge_id), lambda change: refunds.create(change, {"charge": charge_id, **body})
+        )
+
+    def end_refund(self, refund_id: str, body: Json) -> Json:
+        _known(body, "outcome", "reason")
+        outcome = str(body.get("outcome", "succeeded"))
+        locked = refunds.intent_to_lock(self.account, [refund_id], {})
+        cause = Cause()  # the bank, not a request
+        return self.change(locked, lambda change: refunds.end(change, refund_id, outcome, body.get("reason")), cause)
+
     def calls(self, order: str | None, path: str | None) -> list[Json]:
         with self.account.lock:
             calls = list(self.account.calls)
@@ -145,17 +185,18 @@ class Control:
                 return str(event["id"])
         raise Refused(404, f"no event {kind} for the intent {intent_id}")
 
-    def change(self, intent_id: str, work: Callable[[Change], Json]) -> Json:
-        change = self.account.begin(Cause(request_id=new_request_id()))
+    def change(self, intent_id: str | None, work: Callable[[Change], Json], cause: Cause | None = None) -> Json:
+        """By default as the dashboard does it: a request with an id, and without a key."""
+        change = self.account.begin(cause or Cause(request_id=new_request_id()))
         try:
             with self.account.only_one_on(intent_id), self.account.lock:
-                intent = work(change)
+                changed = work(change)
                 written = change.commit()
         except StripeError as error:
             raise Refused(409 if error.status == 400 else error.status, str(error)) from None
         self.account.book.wait(written)
         change.announce()
-        return intent
+        return changed
 
     def reset(self) -> Json:
         self.rules.clear()
@@ -168,6 +209,12 @@ class Control:
 def _about(event: Json) -> str | None:
     thing = event["data"]["object"]
     return str(thing["id"]) if thing["object"] == "payment_intent" else thing.get("payment_intent")
+
+
+def _known(body: Json, *names: str) -> None:
+    unknown = set(body) - set(names)
+    if unknown:
+        raise Refused(400, f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(names)}")
 
 
 def _choice(body: Json, yes: str, no: str) -> bool:

@@ -67,3 +67,13 @@ def _refused(message: str, param: str, code: str) -> StripeError:
 def display(amount: int, currency: str) -> str:
     decimals = DECIMALS[currency]
     return f"{amount / 10**decimals:,.{decimals}f} {currency.upper()}"
+
+
+_SIGNS = {"eur": "€", "gbp": "£", "usd": "$"}
+
+
+def money(amount: int, currency: str) -> str:
+    """As Stripe's refund messages write it."""
+    decimals = DECIMALS[currency]
+    number = f"{amount / 10**decimals:,.{decimals}f}"
+    return f"{_SIGNS[currency]}{number}" if currency in _SIGNS else f"{number} {currency.upper()}"

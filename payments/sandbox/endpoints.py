@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from . import intents, methods
+from . import intents, methods, refund_endpoints
 from .account import CHARGE, EVENT, INTENT, METHOD, TOKEN, Account, Change
+from .endpoint import EXPAND, LIST, RETRIEVE, Context, Endpoint, itself, listing, retrieving
 from .errors import invalid_request, missing_object, refused_parameter
 from .forms import (
     Shape,
     anything,
     boolean,
-    created_range,
     hash_of,
     integer,
     list_of,
@@ -56,7 +55,6 @@ _METHOD = {
     "radar_options": anything,
 }
 _METHOD_DATA = Shape(_METHOD, required=("type", "card")).read_nested
-_EXPAND = list_of(text())
 _METHOD_TYPES = list_of(text())
 _CAPTURE_METHOD = one_of("automatic", "automatic_async", "manual")
 _FUTURE_USAGE = one_of("off_session", "on_session")
@@ -76,7 +74,7 @@ _DESCRIBED = {
     "capture_method": _CAPTURE_METHOD,
     "payment_method": text(),
     "payment_method_data": _METHOD_DATA,
-    "expand": _EXPAND,
+    "expand": EXPAND,
 }
 _DESCRIBED_AT_LENGTH = _DESCRIBED | {
     "description": text(1000, clearable=True),
@@ -98,8 +96,6 @@ _TYPES_GONE = {
     "payment_method_types": "It was removed in 2026-09-30.endive; use automatic_payment_methods or "
     "allowed_payment_method_types."
 }
-_LIST = {"limit": integer(1, 100), "starting_after": text(), "ending_before": text(), "expand": _EXPAND}
-
 _CREATE = Shape(
     _DESCRIBED_AT_LENGTH
     | _CONFIRMING
@@ -124,53 +120,23 @@ _CAPTURE = Shape(
         "metadata": metadata,
         "statement_descriptor": text(22),
         "statement_descriptor_suffix": text(22),
-        "expand": _EXPAND,
+        "expand": EXPAND,
     }
 )
 _CANCEL = Shape(
     {
         "cancellation_reason": one_of("duplicate", "fraudulent", "requested_by_customer", "abandoned"),
-        "expand": _EXPAND,
+        "expand": EXPAND,
     }
 )
-_RETRIEVE = Shape({"expand": _EXPAND})
 _TOKEN_READERS = {
     "payment_method_options": anything,
     "return_url": text(),
     "setup_future_usage": _FUTURE_USAGE,
     "shipping": _SHIPPING,
     "payment_method_data": _METHOD_DATA,
-    "expand": _EXPAND,
+    "expand": EXPAND,
 }
-
-
-@dataclass(frozen=True)
-class Context:
-    """What an endpoint may need beside its parameters."""
-
-    change: Change
-    secret: bool  # called with the secret key
-    forced: intents.Forced | None = None
-
-
-Run = Callable[[Context, list[str], Json], Json]
-
-
-@dataclass(frozen=True)
-class Endpoint:
-    method: str
-    pattern: str
-    noun: str
-    shape: Shape
-    run: Run
-    is_list: bool = False
-    publishable: bool = False  # may be called with the publishable key
-    locks: bool = False  # a mutation of the object named in the path
-    confirms: bool = False
-
-    def match(self, path: str) -> list[str] | None:
-        found = re.fullmatch(self.pattern.replace("{}", r"([A-Za-z0-9_]+)"), path)
-        return list(found.groups()) if found else None
 
 
 def _retrieve_intent(context: Context, ids: list[str], params: Json) -> Json:
@@ -197,59 +163,19 @@ _SEEN_BY_SHOPPER = (
 )  # fmt: skip
 
 
-def _retrieve(noun: str, name: str) -> Run:
-    def run(context: Context, ids: list[str], params: Json) -> Json:
-        thing = context.change.get(noun, ids[0])
-        if thing is None:
-            raise missing_object(name, ids[0])
-        return thing
-
-    return run
-
-
-def _list(noun: str, url: str, wanted: Callable[[Json], Callable[[Json], bool] | None]) -> Run:
-    """Stripe: pagination."""
-
-    def run(context: Context, ids: list[str], params: Json) -> Json:
-        if "starting_after" in params and "ending_before" in params:
-            raise refused_parameter(
-                "You may only specify one of these parameters: starting_after, ending_before.", "starting_after"
-            )
-        shelf = context.change.account.shelves[noun]
-        for cursor in ("starting_after", "ending_before"):
-            if cursor in params and params[cursor] not in shelf:
-                raise missing_object(noun, params[cursor], cursor, status=400)
-        found, more = shelf.page(
-            limit=params.get("limit", 10),
-            created=params.get("created"),
-            after=params.get("starting_after"),
-            before=params.get("ending_before"),
-            wanted=wanted(params),
-        )
-        return {"object": "list", "data": found, "has_more": more, "url": url}
-
-    return run
-
-
-def _all(params: Json) -> None:
-    return None
+def _of_intent(account: Account, params: Json) -> Iterable[str] | None:
+    """Charges of one intent are few: do not walk through all of them."""
+    intent_id = params.get("payment_intent")
+    if intent_id is None:
+        return None
+    if intent_id not in account.shelves[INTENT]:
+        raise missing_object("payment_intent", intent_id, "payment_intent")
+    return account.charges_of.get(intent_id, ())
 
 
 def _of_customer(params: Json) -> Callable[[Json], bool] | None:
     customer = params.get("customer")
     return None if customer is None else lambda thing: thing["customer"] == customer
-
-
-def _list_charges(context: Context, ids: list[str], params: Json) -> Json:
-    """Charges of one intent are few: do not walk through all of them."""
-    intent_id = params.get("payment_intent")
-    if intent_id is None:
-        return _list(CHARGE, "/v1/charges", _of_customer)(context, ids, params)
-    account: Account = context.change.account
-    if intent_id not in account.shelves[INTENT]:
-        raise missing_object("payment_intent", intent_id, "payment_intent")
-    mine = set(account.charges_of.get(intent_id, ()))
-    return _list(CHARGE, "/v1/charges", lambda _: lambda thing: thing["id"] in mine)(context, ids, params)
 
 
 def _of_types(params: Json) -> Callable[[Json], bool] | None:
@@ -262,45 +188,6 @@ def _of_types(params: Json) -> Callable[[Json], bool] | None:
     return lambda event: any(pattern.match(event["type"]) for pattern in patterns)
 
 
-ENDPOINTS = (
-    Endpoint("POST", "/v1/payment_intents", INTENT, _CREATE,
-             lambda c, ids, p: intents.create(c.change, p, c.forced), confirms=True),
-    Endpoint("GET", "/v1/payment_intents", INTENT,
-             Shape(_LIST | {"created": created_range, "customer": text()}),
-             _list(INTENT, "/v1/payment_intents", _of_customer), is_list=True),
-    Endpoint("GET", "/v1/payment_intents/{}", INTENT, Shape({"expand": _EXPAND, "client_secret": text()}),
-             _retrieve_intent, publishable=True),
-    Endpoint("POST", "/v1/payment_intents/{}", INTENT, _UPDATE,
-             lambda c, ids, p: intents.update(c.change, ids[0], p), locks=True),
-    Endpoint("POST", "/v1/payment_intents/{}/confirm", INTENT, _CONFIRM,
-             lambda c, ids, p: intents.confirm(c.change, ids[0], p, c.forced), locks=True, confirms=True),
-    Endpoint("POST", "/v1/payment_intents/{}/capture", INTENT, _CAPTURE,
-             lambda c, ids, p: intents.capture(c.change, ids[0], p), locks=True),
-    Endpoint("POST", "/v1/payment_intents/{}/cancel", INTENT, _CANCEL,
-             lambda c, ids, p: intents.cancel(c.change, ids[0], p), locks=True),
-    Endpoint("GET", "/v1/charges", CHARGE,
-             Shape(_LIST | {"created": created_range, "payment_intent": text(), "customer": text()}),
-             _list_charges, is_list=True),
-    Endpoint("GET", "/v1/charges/{}", CHARGE, _RETRIEVE, _retrieve(CHARGE, "charge")),
-    Endpoint("GET", "/v1/events", EVENT,
-             Shape(_LIST | {"created": created_range, "type": text(), "types": list_of(text(), most=20),
-                            "delivery_success": boolean()}),
-             _list(EVENT, "/v1/events", _of_types), is_list=True),
-    Endpoint("GET", "/v1/events/{}", EVENT, _RETRIEVE, _retrieve(EVENT, "event")),
-    Endpoint("POST", "/v1/payment_methods", METHOD, Shape(_METHOD | {"expand": _EXPAND}, required=("type", "card")),
-             lambda c, ids, p: methods.create_method(c.change, p), publishable=True),
-    Endpoint("GET", "/v1/payment_methods/{}", METHOD, _RETRIEVE, _retrieve(METHOD, "PaymentMethod")),
-    Endpoint("POST", "/v1/confirmation_tokens", TOKEN,
-             Shape(_TOKEN_READERS | {"use_stripe_sdk": boolean(), "client_context": anything,
-                                     "mandate_data": anything}, required=("payment_method_data",)),
-             lambda c, ids, p: methods.create_token(c.change, p), publishable=True),
-    Endpoint("POST", "/v1/test_helpers/confirmation_tokens", TOKEN,
-             Shape(_TOKEN_READERS | {"payment_method": text()}),
-             lambda c, ids, p: _test_token(c.change, p)),
-    Endpoint("GET", "/v1/confirmation_tokens/{}", TOKEN, _RETRIEVE, _retrieve(TOKEN, "confirmation_token")),
-)  # fmt: skip
-
-
 def _test_token(change: Change, params: Json) -> Json:
     if ("payment_method" in params) == ("payment_method_data" in params):
         raise refused_parameter(
@@ -309,6 +196,46 @@ def _test_token(change: Change, params: Json) -> Json:
             "parameter_missing",
         )
     return methods.create_token(change, params)
+
+
+ENDPOINTS = (
+    Endpoint("POST", "/v1/payment_intents", INTENT, _CREATE,
+             lambda c, ids, p: intents.create(c.change, p, c.forced), asks_bank="confirm"),
+    Endpoint("GET", "/v1/payment_intents", INTENT,
+             Shape(LIST | {"customer": text()}),
+             listing(INTENT, "/v1/payment_intents", wanted=_of_customer), is_list=True),
+    Endpoint("GET", "/v1/payment_intents/{}", INTENT, Shape({"expand": EXPAND, "client_secret": text()}),
+             _retrieve_intent, publishable=True),
+    Endpoint("POST", "/v1/payment_intents/{}", INTENT, _UPDATE,
+             lambda c, ids, p: intents.update(c.change, ids[0], p), locks=itself),
+    Endpoint("POST", "/v1/payment_intents/{}/confirm", INTENT, _CONFIRM,
+             lambda c, ids, p: intents.confirm(c.change, ids[0], p, c.forced), locks=itself, asks_bank="confirm"),
+    Endpoint("POST", "/v1/payment_intents/{}/capture", INTENT, _CAPTURE,
+             lambda c, ids, p: intents.capture(c.change, ids[0], p), locks=itself),
+    Endpoint("POST", "/v1/payment_intents/{}/cancel", INTENT, _CANCEL,
+             lambda c, ids, p: intents.cancel(c.change, ids[0], p), locks=itself),
+    Endpoint("GET", "/v1/charges", CHARGE,
+             Shape(LIST | {"payment_intent": text(), "customer": text()}),
+             listing(CHARGE, "/v1/charges", wanted=_of_customer, among=_of_intent), is_list=True),
+    Endpoint("GET", "/v1/charges/{}", CHARGE, RETRIEVE, retrieving(CHARGE, "charge")),
+    Endpoint("GET", "/v1/events", EVENT,
+             Shape(LIST | {"type": text(), "types": list_of(text(), most=20),
+                            "delivery_success": boolean()}),
+             listing(EVENT, "/v1/events", wanted=_of_types), is_list=True),
+    Endpoint("GET", "/v1/events/{}", EVENT, RETRIEVE, retrieving(EVENT, "event")),
+    Endpoint("POST", "/v1/payment_methods", METHOD, Shape(_METHOD | {"expand": EXPAND}, required=("type", "card")),
+             lambda c, ids, p: methods.create_method(c.change, p), publishable=True),
+    Endpoint("GET", "/v1/payment_methods/{}", METHOD, RETRIEVE, retrieving(METHOD, "PaymentMethod")),
+    Endpoint("POST", "/v1/confirmation_tokens", TOKEN,
+             Shape(_TOKEN_READERS | {"use_stripe_sdk": boolean(), "client_context": anything,
+                                     "mandate_data": anything}, required=("payment_method_data",)),
+             lambda c, ids, p: methods.create_token(c.change, p), publishable=True),
+    Endpoint("POST", "/v1/test_helpers/confirmation_tokens", TOKEN,
+             Shape(_TOKEN_READERS | {"payment_method": text()}),
+             lambda c, ids, p: _test_token(c.change, p)),
+    Endpoint("GET", "/v1/confirmation_tokens/{}", TOKEN, RETRIEVE, retrieving(TOKEN, "confirmation_token")),
+    *refund_endpoints.ENDPOINTS,
+)  # fmt: skip
 
 
 def find(method: str, path: str) -> tuple[Endpoint, list[str]] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .account import BALANCE, CHARGE, INTENT, METHOD, Account
+from .account import BALANCE, CHARGE, INTENT, METHOD, REFUND, Account
 from .errors import refused_parameter
 
 Json = dict[str, Any]
@@ -26,6 +26,7 @@ _FIELDS: dict[str, dict[str, str | None]] = {
         "payment_intent": INTENT,
         "balance_transaction": BALANCE,
         "failure_balance_transaction": None,
+        "refunds": REFUND,
         "customer": None,
         "application": None,
         "application_fee": None,
@@ -35,6 +36,16 @@ _FIELDS: dict[str, dict[str, str | None]] = {
     },
     METHOD: {"customer": None},
     BALANCE: {"source": CHARGE},
+    REFUND: {
+        "balance_transaction": BALANCE,
+        "failure_balance_transaction": BALANCE,
+        "charge": CHARGE,
+        "payment_intent": INTENT,
+        "payment_method": METHOD,
+        "customer": None,
+        "source_transfer_reversal": None,
+        "transfer_reversal": None,
+    },
 }
 
 
@@ -73,6 +84,9 @@ def _expand(account: Account, noun: str, thing: Json, parts: list[str]) -> None:
     if not parts:
         return
     kind = _FIELDS[noun][parts[0]]
+    if (noun, parts[0]) == (CHARGE, "refunds"):
+        thing.setdefault("refunds", _refunds(account, thing["id"]))
+        return
     value = thing.get(parts[0])
     if kind is None or value is None:
         return
@@ -80,3 +94,9 @@ def _expand(account: Account, noun: str, thing: Json, parts: list[str]) -> None:
         value = thing[parts[0]] = account.get(kind, value)
     if value is not None:
         _expand(account, kind, value, parts[1:])
+
+
+def _refunds(account: Account, charge_id: str) -> Json:
+    """The ten newest, and only when asked for (Stripe: since 2022-11-15)."""
+    found, more = account.shelves[REFUND].page(limit=10, among=account.refunds_of.get(charge_id, ()))
+    return {"object": "list", "data": found, "has_more": more, "url": f"/v1/charges/{charge_id}/refunds"}

@@ -11,6 +11,7 @@ book's entry of the call names the fault, so a test can tell what its shop lived
     500           before: stored under the key without effect; after: effect, yet stored and answered as 500
     502, 503      a proxy's answer: before, nothing done; after, done and stored, but the caller hears 502
     decline       the bank says no (`decline_code`)           processing   the bank will say later
+    refund_pending, refund_requires_action, refund_failed     how a refund begins; POST /_sandbox/refunds/ID/end
     hold          blocks until POST /_sandbox/release/NAME; `hold` may also be added to any other act
 
 `lock` (default true): a delay, hold or hang before the effect keeps the object locked, as a slow bank does, so that
@@ -32,7 +33,14 @@ Json = dict[str, Any]
 
 REFUSALS = ("429", "lock_timeout", "409_in_use", "401")
 WIRE = ("reset", "hang", "delay", "drip", "502", "503", "hold")
-EXECUTION = ("500", "decline", "processing")
+ASKING = {
+    "decline": "confirm",
+    "processing": "confirm",
+    "refund_pending": "refund",
+    "refund_requires_action": "refund",
+    "refund_failed": "refund",
+}  # what the bank says, and what it must have been asked
+EXECUTION = ("500", *ASKING)
 ACTS = (*REFUSALS, *WIRE, *EXECUTION, "none")
 _NUMBERS = itertools.count(1)
 
@@ -109,12 +117,12 @@ class Rules:
             for hold in self._holds.values():
                 hold.set()
 
-    def pick(self, method: str, path: str, order: str | None, replaying: bool, confirms: bool) -> Rule | None:
+    def pick(self, method: str, path: str, order: str | None, replaying: bool, asked: str | None) -> Rule | None:
         with self._lock:
             for rule in self._rules:
                 if replaying and rule.act in EXECUTION:
                     continue
-                if rule.act in ("decline", "processing") and not confirms:
+                if rule.act in ASKING and ASKING[rule.act] != asked:
                     continue
                 if rule.times is not None and rule.hits >= rule.times:
                     continue

@@ -16,9 +16,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from . import API_VERSION, endpoints
-from .account import INTENT, Account, Cause
+from .account import INTENT, REFUND, Account, Cause
 from .answers import Answer
-from .endpoints import Context, Endpoint
+from .cards import Forced
+from .endpoint import Context, Endpoint
 from .errors import (
     StripeError,
     broken_server,
@@ -29,11 +30,10 @@ from .errors import (
     wrong_key,
 )
 from .expand import check_expand, expanded
-from .faults import REFUSALS, Rule, Rules
+from .faults import ASKING, REFUSALS, Rule, Rules
 from .forms import Params, decode, parse
 from .idempotency import Stored
 from .ids import new_request_id
-from .intents import Forced
 from .shelf import dump
 
 Json = dict[str, Any]
@@ -152,9 +152,8 @@ class _Call:
         self.entry["order"] = self._order(endpoint, ids, raw)
         stored = self._claim(raw)
         try:
-            confirms = endpoint.confirms and (endpoint.locks or raw.get("confirm") == "true")
             self.rule = self.gateway.rules.pick(
-                self.request.method, self.request.path, self.entry["order"], stored is not None, confirms
+                self.request.method, self.request.path, self.entry["order"], stored is not None, _asked(endpoint, raw)
             )
             if self.rule is not None:
                 self.entry["fault"] = f"{self.rule.act} {self.rule.when}"
@@ -177,8 +176,14 @@ class _Call:
     def _order(self, endpoint: Endpoint, ids: list[str], raw: Params) -> str | None:
         if endpoint.noun == INTENT and ids:
             return self.account.order_of(ids[0])
-        if isinstance(raw.get("payment_intent"), str):
-            return self.account.order_of(raw["payment_intent"])
+        intent_id = raw.get("payment_intent")
+        if endpoint.noun == REFUND and ids:
+            refund = self.account.get(REFUND, ids[0])
+            intent_id = refund["payment_intent"] if refund else None
+        elif isinstance(raw.get("charge"), str):
+            intent_id = self.account.intent_of(raw["charge"])
+        if isinstance(intent_id, str):
+            return self.account.order_of(intent_id)
         given = raw.get("metadata")
         order = given.get("order") if isinstance(given, dict) else None
         return order if isinstance(order, str) else None
@@ -248,8 +253,9 @@ class _Call:
         )
         change = self.account.begin(cause)
         context = Context(change, secret, self._forced())
+        locked = endpoint.locks(self.account, ids, params) if endpoint.locks else None
         written = 0
-        with self._slow_before(ids[0] if endpoint.locks else None), self.account.lock:
+        with self._slow_before(locked), self.account.lock:
             if self._breaks("before"):
                 answer = self._answer_error(broken_server())
             else:
@@ -279,7 +285,7 @@ class _Call:
         return answer
 
     def _forced(self) -> Forced | None:
-        if self.rule is not None and self.rule.act in ("decline", "processing"):
+        if self.rule is not None and self.rule.act in ASKING:
             return Forced(self.rule.act, self.rule.decline_code)
         return None
 
@@ -333,6 +339,13 @@ class _Call:
         if error.error.get("code") == "rate_limit":
             headers["Stripe-Rate-Limited-Reason"] = "global-rate"
         return Answer(error.status, dump(error.body(self.request_id)), headers)
+
+
+def _asked(endpoint: Endpoint, raw: Params) -> str | None:
+    """A create asks the bank only when it confirms too."""
+    if endpoint.asks_bank == "confirm" and endpoint.locks is None and raw.get("confirm") != "true":
+        return None
+    return endpoint.asks_bank
 
 
 def _api_key(header: str) -> str | None:

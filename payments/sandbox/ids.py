@@ -12,7 +12,7 @@ def random_text(length: int) -> str:
 
 def new_id(prefix: str) -> str:
     """`pi_3...`, `ch_3...`: payments carry a 3, everything else a 1, then 23 characters."""
-    generation = "3" if prefix in ("pi", "ch", "evt", "txn") else "1"
+    generation = "3" if prefix in ("pi", "ch", "evt", "txn", "re") else "1"
     return f"{prefix}_{generation}{random_text(23)}"
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 from .account import INTENT, METHOD, Change
-from .cards import AUTHENTICATION_REQUIRED, DECLINES, GENERIC, Decline
+from .cards import AUTHENTICATION_REQUIRED, GENERIC, Decline, Forced
 from .charges import capture_charge, make_charge
 from .currencies import check_amount, check_currency
 from .errors import StripeError, invalid_request, missing_object, refused_parameter, unexpected_state
@@ -28,14 +28,6 @@ _UPDATABLE = ("requires_payment_method", "requires_confirmation", "requires_acti
 _ONLY_WITH_CONFIRM = ("confirmation_token", "error_on_requires_action", "mandate_data", "off_session", "return_url")
 _FREE_TEXT = ("description", "receipt_email", "shipping", "statement_descriptor", "statement_descriptor_suffix",
               "transfer_group", "setup_future_usage", "payment_method_options")  # fmt: skip
-
-
-class Forced:
-    """What a fault rule makes of the next confirmation."""
-
-    def __init__(self, outcome: str, decline_code: str | None = None) -> None:
-        self.outcome = outcome  # "decline" or "processing"
-        self.decline = DECLINES.get(decline_code, GENERIC)
 
 
 def create(change: Change, params: Json, forced: Forced | None = None) -> Json:

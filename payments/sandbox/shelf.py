@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import bisect
 import json
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 Json = dict[str, Any]
@@ -25,13 +26,12 @@ class Shelf:
         self._order: list[str] = []
         self._place: dict[str, int] = {}
         self._created: list[int] = []
+        self._arranged = True
+        self._lock = threading.Lock()
 
     def put(self, thing: Json, private: Json | None = None, inner: str | None = None) -> str:
         key = thing["id"]
-        if key not in self._place:
-            self._place[key] = len(self._order)
-            self._order.append(key)
-            self._created.append(thing["created"])
+        self._add(key, thing["created"])
         text = dump(thing)
         self._text[key] = text
         if private is not None:
@@ -39,6 +39,26 @@ class Shelf:
         if inner is not None:
             self._inner[key] = inner
         return text
+
+    def _add(self, key: str, created: int) -> None:
+        with self._lock:
+            if key in self._place:
+                return
+            self._arranged = self._arranged and (not self._created or self._created[-1] <= created)
+            self._place[key] = len(self._order)
+            self._order.append(key)
+            self._created.append(created)
+
+    def _arrange(self) -> None:
+        """In the order of `created`: what was brought in later may be older."""
+        with self._lock:
+            if self._arranged:
+                return
+            places = sorted(range(len(self._order)), key=self._created.__getitem__)
+            self._order = [self._order[place] for place in places]
+            self._created = [self._created[place] for place in places]
+            self._place = {key: place for place, key in enumerate(self._order)}
+            self._arranged = True
 
     def get(self, key: str) -> Json | None:
         text = self._text.get(key)
@@ -76,14 +96,23 @@ class Shelf:
         after: str | None = None,
         before: str | None = None,
         wanted: Callable[[Json], bool] | None = None,
+        among: Iterable[str] | None = None,
     ) -> tuple[list[Json], bool]:
-        """Newest first, as Stripe lists (Stripe: pagination), and whether there are more."""
+        """Newest first, as Stripe lists (Stripe: pagination), and whether there are more.
+
+        Only what lies in the window of `created` and the cursor is looked at, and of that only `among`, if given.
+        """
+        self._arrange()
         first, last = self._window(created or {})
         if after is not None:
             last = min(last, self._place[after] - 1)
         if before is not None:
             first = max(first, self._place[before] + 1)
-        span = range(first, last + 1) if before is not None else range(last, first - 1, -1)
+        span: Sequence[int] = range(first, last + 1)
+        if among is not None:
+            span = sorted(self._place[key] for key in among if first <= self._place[key] <= last)
+        if before is None:
+            span = span[::-1]
         found: list[Json] = []
         for place in span:
             thing = self.get(self._order[place])

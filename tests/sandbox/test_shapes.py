@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import stripe
 
+from tests.book import REFUND, Book
 from tests.sandbox.conftest import Shop, error_of, wait_for
 
 SHAPES: dict[str, Any] = json.loads((Path(__file__).parent / "stripe_shapes.json").read_text())["resources"]
@@ -22,13 +23,14 @@ CLASSES: dict[str, type[stripe.StripeObject]] = {
     "event": stripe.Event,
     "confirmation_token": stripe.ConfirmationToken,
     "balance_transaction": stripe.BalanceTransaction,
+    "refund": stripe.Refund,
 }
 NOT_UNLESS_EXPANDED = {"charge": {"refunds"}}  # Stripe: since 2022-11-15
 KINDS = {"int": int, "str": str, "bool": bool, "list": list, "hash": dict}
 
 
 @pytest.fixture
-def things(shop: Shop) -> dict[str, list[dict[str, Any]]]:
+def things(shop: Shop, book: Book) -> dict[str, list[dict[str, Any]]]:
     """One of each kind, in as many states as matter."""
     client = shop.client
     declined = shop.intent("b")
@@ -39,6 +41,11 @@ def things(shop: Shop) -> dict[str, list[dict[str, Any]]]:
     wait_for(lambda: client.v1.charges.retrieve(charge_id).balance_transaction)
     charge = client.v1.charges.retrieve(charge_id, {"expand": ["balance_transaction"]})
     assert isinstance(charge.balance_transaction, stripe.BalanceTransaction)
+    client.v1.refunds.create({"payment_intent": paid.id, "amount": 100})
+    book.rule("refund_pending", REFUND)
+    client.v1.refunds.create({"payment_intent": paid.id, "amount": 100})
+    book.rule("refund_failed", REFUND)
+    client.v1.refunds.create({"payment_intent": paid.id, "amount": 100})
     token = client.v1.test_helpers.confirmation_tokens.create({"payment_method": "pm_card_visa"})
     return {
         "payment_intent": [intent.to_dict() for intent in client.v1.payment_intents.list().data],
@@ -46,6 +53,7 @@ def things(shop: Shop) -> dict[str, list[dict[str, Any]]]:
         "charge": [each.to_dict() for each in client.v1.charges.list().data],
         "event": [event.to_dict() for event in client.v1.events.list().data],
         "confirmation_token": [token.to_dict()],
+        "refund": [each.to_dict() for each in client.v1.refunds.list().data],
         "balance_transaction": [charge.balance_transaction.to_dict()],
     }
 
@@ -91,7 +99,7 @@ def _compare(value: Any, shape: Any, where: str) -> None:
 
 def test_ids_look_like_stripes(things: dict[str, list[dict[str, Any]]]) -> None:
     prefixes = {"payment_intent": "pi_3", "payment_method": "pm_1", "charge": "ch_3", "event": "evt_",
-                "confirmation_token": "ctoken_1", "balance_transaction": "txn_"}  # fmt: skip
+                "confirmation_token": "ctoken_1", "balance_transaction": "txn_", "refund": "re_3"}  # fmt: skip
     for name, prefix in prefixes.items():
         assert all(thing["id"].startswith(prefix) and thing["object"] == name for thing in things[name])
         assert all(thing.get("livemode", False) is False for thing in things[name])
