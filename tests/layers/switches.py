@@ -38,7 +38,8 @@ def layer_3_off(put: Put) -> None:
     """No row lock, no question before the claim, no fencing. The constraints go by `no_constraints`."""
     no_row_lock(put)
     put(views, "claim", claim_without_asking)
-    put(pay, "attempt_id", lambda order_id, number: new_id())  # derived ids are unique by the primary key
+    for derived in ("attempt_id", "payment_id"):  # a derived id is a unique key too
+        put(pay, derived, lambda order_id, number: new_id())
     put(pay, "_commit_confirming", confirm_without_asking)
     put(settling, "_refuse_stale", lambda *_: None)
 
@@ -115,39 +116,42 @@ def _forgotten() -> str:
 
 @contextmanager
 def no_constraints(keep: str = "") -> Iterator[list[str]]:
+    """`drop_constraints` on the test database, put back over empty tables when the block ends. What is gone."""
+    with connection.cursor() as cursor:
+        gone, put_back = drop_constraints(cursor, keep)
+    try:
+        yield gone
+    finally:
+        with connection.cursor() as cursor:
+            for statement in ["TRUNCATE payments_payment, payments_attempt CASCADE", *put_back]:
+                cursor.execute(statement)
+
+
+def drop_constraints(cursor: Any, keep: str = "") -> tuple[list[str], list[str]]:
     """Drop every unique constraint of payments and attempts but `keep`, and the triggers that freeze what is final.
 
-    By SQL, on the throw-away database; put back when the block ends, over empty tables. The names of what is gone.
+    By SQL, on a database that is thrown away. The names of what is gone, and the statements that put it back.
     """
-    gone = [one for one in _unique_indexes() if one[0] != keep]
-    _run([f"ALTER TABLE {table} DISABLE TRIGGER {trigger}" for table, trigger in FREEZING])
-    _run([f'ALTER TABLE {table} DROP CONSTRAINT "{name}"' for name, table, _, rule in gone if rule])
-    _run([f'DROP INDEX "{name}"' for name, _, _, rule in gone if not rule])
-    try:
-        yield [name for name, _, _, _ in gone] + [trigger for _, trigger in FREEZING]
-    finally:
-        _run(["TRUNCATE payments_payment, payments_attempt CASCADE"])
-        _run([f'ALTER TABLE {table} ADD CONSTRAINT "{name}" {rule}' for name, table, _, rule in gone if rule])
-        _run([index for _, _, index, rule in gone if not rule])
-        _run([f"ALTER TABLE {table} ENABLE TRIGGER {trigger}" for table, trigger in FREEZING])
+    gone = [one for one in _unique_indexes(cursor) if one[0] != keep]
+    put_back = []
+    for name, table, index, rule in gone:
+        cursor.execute(f'ALTER TABLE {table} DROP CONSTRAINT "{name}"' if rule else f'DROP INDEX "{name}"')
+        put_back.append(f'ALTER TABLE {table} ADD CONSTRAINT "{name}" {rule}' if rule else index)
+    for table, trigger in FREEZING:
+        cursor.execute(f"ALTER TABLE {table} DISABLE TRIGGER {trigger}")
+        put_back.append(f"ALTER TABLE {table} ENABLE TRIGGER {trigger}")
+    return [name for name, *_ in gone] + [trigger for _, trigger in FREEZING], put_back
 
 
-def _unique_indexes() -> list[tuple[str, str, str, str | None]]:
+def _unique_indexes(cursor: Any) -> list[tuple[str, str, str, str | None]]:
     """(name, table, the index's SQL, the constraint's SQL if it is one) of all but the primary keys."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT index.relname, owner.relname, pg_get_indexdef(i.indexrelid), pg_get_constraintdef(con.oid)"
-            " FROM pg_index i JOIN pg_class index ON index.oid = i.indexrelid"
-            " JOIN pg_class owner ON owner.oid = i.indrelid"
-            " LEFT JOIN pg_constraint con ON con.conindid = i.indexrelid AND con.contype = 'u'"
-            " WHERE i.indisunique AND NOT i.indisprimary AND owner.relname IN ('payments_payment', 'payments_attempt')"
-            " ORDER BY 1"
-        )
-        found: list[tuple[str, str, str, str | None]] = cursor.fetchall()
-        return found
-
-
-def _run(statements: list[str]) -> None:
-    with connection.cursor() as cursor:
-        for statement in statements:
-            cursor.execute(statement)
+    cursor.execute(
+        "SELECT index.relname, owner.relname, pg_get_indexdef(i.indexrelid), pg_get_constraintdef(con.oid)"
+        " FROM pg_index i JOIN pg_class index ON index.oid = i.indexrelid"
+        " JOIN pg_class owner ON owner.oid = i.indrelid"
+        " LEFT JOIN pg_constraint con ON con.conindid = i.indexrelid AND con.contype = 'u'"
+        " WHERE i.indisunique AND NOT i.indisprimary AND owner.relname IN ('payments_payment', 'payments_attempt')"
+        " ORDER BY 1"
+    )
+    found: list[tuple[str, str, str, str | None]] = cursor.fetchall()
+    return found
