@@ -140,6 +140,47 @@ class Book:
         made: Json = self._ask("POST", f"charges/{charge}/refund", wanted)
         return made
 
+    def dashboard_cancel(self, intent: str, reason: str | None = None) -> Json:
+        after: Json = self._ask("POST", f"intents/{intent}/cancel", _given(cancellation_reason=reason))
+        return after
+
+    def dashboard_update(
+        self, intent: str, amount: int | None = None, metadata: dict[str, str] | None = None, **parts: str
+    ) -> Json:
+        """`currency` and `description` too."""
+        wanted = _given(amount=amount, metadata=metadata, **parts)
+        after: Json = self._ask("POST", f"intents/{intent}/update", wanted)
+        return after
+
+    def foreign_payment(
+        self,
+        amount: int = 5000,
+        currency: str = "gbp",
+        metadata: dict[str, str] | None = None,
+        card: str = "pm_card_visa",
+        **parts: str,
+    ) -> Json:
+        """A payment by another system on the same account; returns its intent. Its webhooks come to us as well.
+
+        `description`, and the other system's `idempotency_key`, may be given.
+        """
+        wanted = _given(amount=amount, currency=currency, metadata=metadata, card=card, **parts)
+        made: Json = self._ask("POST", "payments", wanted)
+        return made
+
+    # Time.
+
+    def advance(self, seconds: float) -> float:
+        """Move the sandbox's clock; returns its time. What was to come later comes now; keys are pruned after 24 h."""
+        clock: Json = self._ask("POST", "clock", {"advance_seconds": seconds})
+        now: float = clock["now"]
+        return now
+
+    def now(self) -> float:
+        clock: Json = self._ask("GET", "clock")
+        now: float = clock["now"]
+        return now
+
     def reset(self) -> None:
         """Empty state, no rules, webhooks normal, a new book."""
         self._ask("POST", "reset", {})

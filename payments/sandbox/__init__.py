@@ -15,7 +15,9 @@ webhooks, and it is as strict as Stripe. It never saves a careless shop: asked p
     idempotency.py    Stripe's idempotency layer
     faults.py         rules that lose, delay or spoil answers
     webhooks.py       signed deliveries with retries
-    control.py        /_sandbox/*: the switches; pages/ the human page and the stand-in for Stripe.js
+    clock.py          its time, which can be moved forward
+    control.py        /_sandbox/*: the switches, with verdict.py, dashboard.py and bank.py
+    pages/            the human page and the stand-in for Stripe.js
 """
 
 API_VERSION = "2026-10-28.endive"

@@ -143,6 +143,13 @@ class Account:
     def end_call(self, call: Json) -> None:
         self.book.append({"kind": "call", **call})
 
+    def advance(self, seconds: float) -> None:
+        """Move the clock; a restart finds it moved."""
+        with self.lock:
+            self.clock.advance(seconds)
+            written = self.book.append({"kind": "clock", "offset_seconds": self.clock.offset_seconds}, change=True)
+        self.book.wait(written)
+
     # The book.
 
     def rebuild(self) -> None:
@@ -152,6 +159,8 @@ class Account:
                 self._redo(line)
             elif kind == "delivered":
                 self.due.pop(line["event"], None)
+            elif kind == "clock":
+                self.clock.offset_seconds = line["offset_seconds"]
             elif kind == "call":
                 self.calls.append({key: value for key, value in line.items() if key != "kind"})
 
@@ -169,6 +178,7 @@ class Account:
     def reset(self) -> None:
         with self.lock:
             self.book.start_anew()
+            self.clock.offset_seconds = 0.0
             self.keys.clear()
             self._empty()
 

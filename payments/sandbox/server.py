@@ -21,9 +21,10 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from .answers import Answer
-from .control import Control, Refused
+from .control import Control
 from .gateway import Gateway, HungUp, Request
 from .pages import Pages
+from .switches import Refused
 
 _LARGEST_BODY = 1 << 20
 _STACK_BYTES = 512 * 1024

@@ -74,7 +74,7 @@ class Webhooks:
         wait = self.seconds if self.mode == "late" else 0.0
         for _ in range(max(1, self.times) - 1 if self.mode == "repeated" else 0):
             self._later.do(lambda: self.send(event_id))
-        self._later.do(lambda: self._deliver(event_id, 0, time.monotonic()), wait)
+        self._later.do(lambda: self._deliver(event_id, 0, self._account.clock.elapsed()), wait)
 
     def resume(self) -> None:
         """After a restart: what was not delivered is due again."""
@@ -103,7 +103,7 @@ class Webhooks:
         if event_id not in self._account.due:
             return  # reset, or delivered on demand
         status = self._send_once(event_id)
-        if 200 <= status < 300 or time.monotonic() - since > _GIVE_UP_SECONDS:
+        if 200 <= status < 300 or self._account.clock.elapsed() - since > _GIVE_UP_SECONDS:
             self._account.delivered(event_id, status)
             return
         wait = _BACK_OFF_SECONDS[min(failures, len(_BACK_OFF_SECONDS) - 1)]
@@ -114,7 +114,7 @@ class Webhooks:
         if event is None or self.url is None:
             return 0
         body = dump(event)
-        timestamp = int(time.time())
+        timestamp = int(time.time())  # the real time: the shop's clock does not move with ours
         headers = {
             "Content-Type": "application/json; charset=utf-8",
             "Stripe-Signature": sign(self._secret, timestamp, body),

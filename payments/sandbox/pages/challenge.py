@@ -8,8 +8,9 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 from payments.sandbox import intents
 from payments.sandbox.account import INTENT
 from payments.sandbox.answers import Answer
-from payments.sandbox.control import Control, Refused
+from payments.sandbox.control import Control
 from payments.sandbox.currencies import display
+from payments.sandbox.switches import Refused
 
 from .html import Safe, page, tag
 

@@ -7,8 +7,9 @@ from typing import Any
 
 from payments.sandbox.account import CHARGE, EVENT
 from payments.sandbox.answers import Answer
-from payments.sandbox.control import Control, Refused
+from payments.sandbox.control import Control
 from payments.sandbox.currencies import display
+from payments.sandbox.switches import Refused
 
 from .html import Safe, page, table, tag
 
