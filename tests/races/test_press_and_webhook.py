@@ -138,6 +138,30 @@ def test_a_stalled_worker_that_held_attempt_one_itself_does_not_touch_attempt_tw
     assert book.succeeded(order.pk) == []
 
 
+def test_a_worker_frozen_past_its_lease_does_not_settle_what_it_saw_before(book, monkeypatch):
+    """Same attempt, and a look that is out of date: meanwhile the completer sent the confirm, and the bank asks."""
+    order, client = opened_order()
+    book.rule("reset", CONFIRM, when="before", times=None)
+    assert press(client, order, token=CHALLENGE).body["status"] == "unknown"
+    book.clear_rules()
+
+    def the_completer_goes_on():
+        end_leases(order)
+        due_now(order)
+        return complete_due()
+
+    rounds = run_after(monkeypatch, StripeGateway, "retrieve_intent", the_completer_goes_on)
+
+    settled_it, _ = ask_stripe(order, Asker.WEBHOOK)
+
+    assert (rounds, settled_it) == ([(1, 1)], False)
+    assert Attempt.objects.get(order=order).outcome == "requires_action"
+    assert settled(order, "declined") == 0
+    book.challenge(book.intents(order.pk)[0]["id"], "pass")
+    ask_stripe(order, Asker.WEBHOOK)
+    assert assert_one_truth(book, order) == "paid"
+
+
 def test_the_failed_event_of_attempt_one_changes_nothing_while_attempt_two_is_at_stripe(book):
     """FAILURES 68: its worker comes while the second press waits for its answer, and is told to come again."""
     order, client, event = declined_order(book)
