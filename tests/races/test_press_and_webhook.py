@@ -10,7 +10,7 @@ from payments.models import Asker, Attempt, WebhookEvent
 from payments.webhooks import work_webhooks
 from tests.book import CONFIRM
 from tests.layers.pressing import opened_order
-from tests.payments.paying import ask_status, status_of
+from tests.payments.paying import status_of
 from tests.races.crowd import at_once, meanwhile, press, run_after, same_browser
 from tests.races.truth import assert_one_truth, deliver, due_now, end_leases, event_of, settled
 
@@ -209,7 +209,8 @@ def test_five_tabs_that_ask_at_once_ask_stripe_once(book):
     twins = same_browser(client, 5)
     Attempt.objects.filter(order=order).update(looked_at=None)
 
-    at_once(5, lambda number: ask_status(twins[number], order))
+    asking = f"/api/orders/{order.pk}/payment-status/"
+    at_once(5, lambda number: twins[number].post(asking, {}, content_type="application/json"))
 
     assert len(book.calls(order.pk, "/v1/payment_intents/*")) == looks + 1
     assert assert_one_truth(book, order) == "paid"
