@@ -126,6 +126,23 @@ class Book:
         after: Json = self._ask("POST", f"refunds/{refund}/end", _given(outcome=outcome, reason=reason))
         return after
 
+    def disputes(self, order: str | None = None) -> list[Json]:
+        found: list[Json] = self._ask("GET", "disputes", order=order)
+        return found
+
+    def dispute(
+        self, charge: str, reason: str = "fraudulent", status: str = "needs_response", amount: int | None = None
+    ) -> Json:
+        """The shopper's bank takes the money back; with `warning_needs_response` it only asks."""
+        wanted = _given(reason=reason, status=status, amount=amount)
+        made: Json = self._ask("POST", f"charges/{charge}/dispute", wanted)
+        return made
+
+    def move_dispute(self, dispute: str, status: str) -> Json:
+        """under_review, won, lost; of an inquiry warning_under_review, warning_closed, or needs_response."""
+        after: Json = self._ask("POST", f"disputes/{dispute}/move", {"status": status})
+        return after
+
     # In Stripe's dashboard: no idempotency key, but the same webhooks.
 
     def dashboard_refund(

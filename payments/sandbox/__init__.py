@@ -9,6 +9,7 @@ webhooks, and it is as strict as Stripe. It never saves a careless shop: asked p
     endpoints.py      the table of Stripe's endpoints and the parameters each one takes
     intents.py        the status machine of a PaymentIntent; charges.py makes charges
     refunds.py        money back, in parts, later or not at all; balance.py: what it does to the balance
+    disputes.py       the shopper's bank takes the money back, or asks first
     appointments.py   what the bank does later, of itself
     account.py        all state, and the transaction that writes a change to the book before anyone hears of it
     book.py           the append-only, fsynced file from which the state is rebuilt

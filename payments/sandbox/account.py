@@ -26,8 +26,8 @@ Json = dict[str, Any]
 
 INTENT, CHARGE, EVENT = "payment_intent", "charge", "event"
 METHOD, TOKEN, BALANCE = "payment_method", "confirmation_token", "balance_transaction"
-REFUND = "refund"
-_NOUNS = (INTENT, CHARGE, EVENT, METHOD, TOKEN, BALANCE, REFUND)
+REFUND, DISPUTE = "refund", "dispute"
+_NOUNS = (INTENT, CHARGE, EVENT, METHOD, TOKEN, BALANCE, REFUND, DISPUTE)
 
 LOCK_WAIT_SECONDS = 2.0  # how long a mutation waits for another one of the same object before lock_timeout
 _CALLS_KEPT = 100_000
@@ -62,6 +62,7 @@ class Account:
         self.charges_of: dict[str, list[str]] = defaultdict(list)
         self.intents_of: dict[str, list[str]] = defaultdict(list)  # by metadata.order
         self.refunds_of: dict[str, list[str]] = defaultdict(list)  # by charge
+        self.disputes_of: dict[str, list[str]] = defaultdict(list)  # by charge
         self.taken: dict[str, set[str]] = defaultdict(set)  # the charges that took money, by metadata.order
         self.overcharged: set[str] = set()
         self.awaiting: set[tuple[str, str]] = set()  # of what the bank has more to say
@@ -115,6 +116,8 @@ class Account:
                 self.overcharged.add(thing["metadata"]["order"])
         if noun == REFUND and new:
             self.refunds_of[thing["charge"]].append(thing["id"])
+        if noun == DISPUTE and new:
+            self.disputes_of[thing["charge"]].append(thing["id"])
         if noun == INTENT:
             order = thing["metadata"].get("order")
             if order and thing["id"] not in self.intents_of[order]:

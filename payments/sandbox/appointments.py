@@ -1,4 +1,4 @@
-"""What the bank does later, of itself, also over a restart: it settles charges, and ends refunds.
+"""What the bank does later, of itself, also over a restart: it settles charges, ends what is pending, and disputes.
 
 `private["then"]` says what, `private["at"]` when; nothing in `then`, nothing to come.
 """
@@ -7,13 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .account import CHARGE, REFUND, Account, Cause, Change
+from . import disputes, intents, refunds
+from .account import CHARGE, INTENT, REFUND, Account, Cause, Change
 from .charges import SETTLES_AFTER_SECONDS, is_unsettled, settle_charge
 from .later import Later
-from .refunds import end_as_the_card_does
 
 Act = Callable[[Change, str], None]
-_ACTS: dict[str, Act] = {REFUND: end_as_the_card_does}
+_ACTS: dict[str, Act] = {
+    INTENT: intents.end_as_the_card_does,
+    CHARGE: disputes.open_as_the_card_does,
+    REFUND: refunds.end_as_the_card_does,
+}
 
 
 class Appointments:

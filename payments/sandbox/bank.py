@@ -3,15 +3,17 @@
 POST intents/ID/challenge        {"outcome": "pass" or "fail"}
 POST intents/ID/processing-end   {"outcome": "succeed" or "fail"}
 POST refunds/ID/end              {"outcome": "succeeded", "failed" or "canceled", "reason"}
+    POST charges/ID/dispute          {"reason", "status": "needs_response" or "warning_needs_response", "amount"}
+    POST disputes/ID/move            {"status": "under_review", "won", "lost", ...}
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from . import intents, refunds
+from . import disputes, intents, refunds
 from .account import Account
-from .switches import Ask, Switches, chosen, from_bank, from_dashboard, make_change
+from .switches import Ask, Switches, chosen, from_bank, from_dashboard, make_change, only
 
 Json = dict[str, Any]
 
@@ -35,7 +37,21 @@ def switches(account: Account) -> Switches:
         reason = ask.body.get("reason")
         return make_change(account, locked, lambda change: refunds.end(change, ask.name, outcome, reason), from_bank())
 
+    def dispute(ask: Ask) -> Json:
+        given = only(ask.body, "reason", "status", "amount")
+        locked = account.intent_of(ask.name)
+        return make_change(
+            account, locked, lambda change: disputes.open_dispute(change, ask.name, **given), from_bank()
+        )
+
+    def move_dispute(ask: Ask) -> Json:
+        status = chosen(only(ask.body, "status"), "status", *disputes.STATUSES)
+        locked = disputes.intent_to_lock(account, [ask.name], {})
+        return make_change(account, locked, lambda change: disputes.move(change, ask.name, status), from_bank())
+
     return {
+        ("POST", "charges", "*", "dispute"): dispute,
+        ("POST", "disputes", "*", "move"): move_dispute,
         ("POST", "intents", "*", "challenge"): challenge,
         ("POST", "intents", "*", "processing-end"): end_processing,
         ("POST", "refunds", "*", "end"): end_refund,

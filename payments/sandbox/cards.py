@@ -75,6 +75,8 @@ class Card:
     brand: str = "visa"
     decline: Decline | None = None
     challenge: bool = False  # 3-D Secure must be passed first
+    waits: str = ""  # the intent is `processing` first, and then "succeeds", "fails", or waits "for ever"
+    dispute: str = ""  # "fraudulent", "product_not_received" or "inquiry", a little later (Stripe: testing, disputes)
     refund: str = "succeeds"  # or "later": pending first; or "fails": succeeded first (Stripe: testing, refunds)
     country: str = "US"
     funding: str = "credit"
@@ -123,6 +125,13 @@ _CARDS = (
     Card("4000000000003097"),
     Card("4000000000007726", refund="later", hint="Succeeds; a refund is pending first"),
     Card("4000000000005126", refund="fails", hint="Succeeds; a refund fails later"),
+    Card("4000000000000259", dispute="fraudulent", hint="Succeeds, then disputed"),
+    Card("4000000000002685", dispute="product_not_received"),
+    Card("4000000000001976", dispute="inquiry"),
+    # The sandbox's own: at Stripe no card, only banks and wallets, keep an intent processing.
+    Card("4999000000000013", waits="succeeds", hint="Bank thinks, then succeeds"),
+    Card("4999000000000021", waits="fails", hint="Bank thinks, then declines"),
+    Card("4999000000000039", waits="for ever"),
 )
 
 BY_NUMBER = {card.number: card for card in _CARDS}
@@ -169,6 +178,12 @@ TOKENS = {
     "pm_card_authenticationRequiredChargeDeclinedInsufficientFunds": "4000008260003178",
     "pm_card_pendingRefund": "4000000000007726",
     "pm_card_refundFail": "4000000000005126",
+    "pm_card_createDispute": "4000000000000259",
+    "pm_card_createDisputeProductNotReceived": "4000000000002685",
+    "pm_card_createDisputeInquiry": "4000000000001976",
+    "pm_sandbox_processingSucceeds": "4999000000000013",
+    "pm_sandbox_processingFails": "4999000000000021",
+    "pm_sandbox_processing": "4999000000000039",
 }
 
 

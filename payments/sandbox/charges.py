@@ -11,6 +11,7 @@ from .ids import new_id
 
 Json = dict[str, Any]
 
+DISPUTED_AFTER_SECONDS = 3.0  # by the cards that are
 SETTLES_AFTER_SECONDS = 1.0  # automatic_async: the balance transaction appears a little later
 
 
@@ -66,7 +67,10 @@ def make_charge(change: Change, intent: Json, method_id: str, card: Card, declin
     }
     if captured and intent["capture_method"] == "automatic":
         charge["balance_transaction"] = _taken(change, charge)
-    change.put(CHARGE, charge, {"idempotency_key": change.cause.idempotency_key, "request": change.cause.request_id})
+    private: Json = {"idempotency_key": change.cause.idempotency_key, "request": change.cause.request_id}
+    if decline is None and card.dispute:
+        private |= {"then": card.dispute, "at": change.clock.now() + DISPUTED_AFTER_SECONDS}
+    change.put(CHARGE, charge, private)
     change.tell("charge.failed" if decline else "charge.succeeded", CHARGE, charge["id"])
     return charge
 

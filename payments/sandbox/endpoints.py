@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from . import intents, methods, refund_endpoints
+from . import dispute_endpoints, intents, methods, refund_endpoints
 from .account import CHARGE, EVENT, INTENT, METHOD, TOKEN, Account, Change
 from .endpoint import EXPAND, LIST, RETRIEVE, Context, Endpoint, itself, listing, retrieving
 from .errors import invalid_request, missing_object, refused_parameter
@@ -235,6 +235,7 @@ ENDPOINTS = (
              lambda c, ids, p: _test_token(c.change, p)),
     Endpoint("GET", "/v1/confirmation_tokens/{}", TOKEN, RETRIEVE, retrieving(TOKEN, "confirmation_token")),
     *refund_endpoints.ENDPOINTS,
+    *dispute_endpoints.ENDPOINTS,
 )  # fmt: skip
 
 

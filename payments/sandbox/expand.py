@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .account import BALANCE, CHARGE, INTENT, METHOD, REFUND, Account
+from .account import BALANCE, CHARGE, DISPUTE, INTENT, METHOD, REFUND, Account
 from .errors import refused_parameter
 
 Json = dict[str, Any]
@@ -46,6 +46,7 @@ _FIELDS: dict[str, dict[str, str | None]] = {
         "source_transfer_reversal": None,
         "transfer_reversal": None,
     },
+    DISPUTE: {"charge": CHARGE, "payment_intent": INTENT},
 }
 
 

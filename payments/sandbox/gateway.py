@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from . import API_VERSION, endpoints
-from .account import INTENT, REFUND, Account, Cause
+from .account import DISPUTE, INTENT, REFUND, Account, Cause
 from .answers import Answer
 from .cards import Forced
 from .endpoint import Context, Endpoint
@@ -177,9 +177,9 @@ class _Call:
         if endpoint.noun == INTENT and ids:
             return self.account.order_of(ids[0])
         intent_id = raw.get("payment_intent")
-        if endpoint.noun == REFUND and ids:
-            refund = self.account.get(REFUND, ids[0])
-            intent_id = refund["payment_intent"] if refund else None
+        if endpoint.noun in (REFUND, DISPUTE) and ids:
+            thing = self.account.get(endpoint.noun, ids[0])
+            intent_id = thing["payment_intent"] if thing else None
         elif isinstance(raw.get("charge"), str):
             intent_id = self.account.intent_of(raw["charge"])
         if isinstance(intent_id, str):

@@ -22,6 +22,8 @@ from .methods import card_of, check_token, check_usable, create_method, method_f
 
 Json = dict[str, Any]
 
+PROCESSED_AFTER_SECONDS = 3.0  # by the cards for which the bank thinks first
+_WORDS = {"succeeds": True, "fails": False}
 _CONFIRMABLE = ("requires_payment_method", "requires_confirmation", "requires_action")
 _CANCELABLE = ("requires_payment_method", "requires_capture", "requires_confirmation", "requires_action")
 _UPDATABLE = ("requires_payment_method", "requires_confirmation", "requires_action")
@@ -236,11 +238,17 @@ def _confirm(change: Change, intent: Json, params: Json, forced: Forced | None) 
         if name in params:
             intent[name] = params[name]
     intent |= {"payment_method": method["id"], "last_payment_error": None, "next_action": None, "processing": None}
-    card = card_of(change, method["id"])
+    return _ask_bank(change, intent, params, token, forced)
+
+
+def _ask_bank(change: Change, intent: Json, params: Json, token: Json | None, forced: Forced | None) -> Json:
+    card = card_of(change, intent["payment_method"])
     if forced is not None and forced.outcome == "processing":
         return _wait_for_bank(change, intent)
     if forced is not None:
         return _decline(change, intent, forced.decline)
+    if card.waits:
+        return _wait_for_bank(change, intent, card.waits)
     if card.challenge:
         if params.get("error_on_requires_action") or params.get("off_session"):
             return _decline(change, intent, AUTHENTICATION_REQUIRED)
@@ -319,9 +327,11 @@ def _ask_shopper(change: Change, intent: Json, params: Json, token: Json | None)
     return intent
 
 
-def _wait_for_bank(change: Change, intent: Json) -> Json:
+def _wait_for_bank(change: Change, intent: Json, waits: str = "for ever") -> Json:
+    """No money yet, and no cancel: the bank's word comes later (Stripe: processing)."""
     intent |= {"status": "processing", "processing": {"type": "card"}}
-    change.put(INTENT, intent)
+    then = {"then": waits, "at": change.clock.now() + PROCESSED_AFTER_SECONDS} if waits in _WORDS else {"then": None}
+    change.put(INTENT, intent, {**change.private(INTENT, intent["id"]), **then})
     change.tell("payment_intent.processing", INTENT, intent["id"])
     return intent
 
@@ -370,12 +380,20 @@ def end_processing(change: Change, intent_id: str, succeeds: bool) -> Json:
     intent = _load(change, intent_id)
     if intent["status"] != "processing":
         raise unexpected_state(f"This PaymentIntent is not processing: its status is {intent['status']}.", intent)
+    change.put(INTENT, intent, {**change.private(INTENT, intent_id), "then": None})
     if succeeds:
         return _succeed(change, intent)
     try:
         return _decline(change, intent, GENERIC)
     except StripeError:
         return intent
+
+
+def end_as_the_card_does(change: Change, intent_id: str) -> None:
+    word = change.private(INTENT, intent_id).get("then")
+    intent = change.get(INTENT, intent_id)
+    if word is not None and intent is not None and intent["status"] == "processing":
+        end_processing(change, intent_id, _WORDS[word])
 
 
 def capture(change: Change, intent_id: str, params: Json) -> Json:

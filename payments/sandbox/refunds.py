@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .account import CHARGE, INTENT, REFUND, Account, Change
+from .account import CHARGE, DISPUTE, INTENT, REFUND, Account, Change
 from .balance import make_transaction
 from .cards import Card, Forced
 from .currencies import money
@@ -115,7 +115,8 @@ def _check(change: Change, charge: Json, amount: int, left: int) -> None:
     """Looks only."""
     if amount < 1 and left > 0:
         raise refused_parameter("This value must be greater than or equal to 1.", "amount", "parameter_invalid_integer")
-    if charge["disputed"]:
+    disputes = [change.get(DISPUTE, key) for key in change.account.disputes_of.get(charge["id"], ())]
+    if any(dispute and not dispute["is_charge_refundable"] for dispute in disputes):
         raise invalid_request(
             f"Charge {charge['id']} has been charged back; cannot issue a refund.", code="charge_disputed"
         )

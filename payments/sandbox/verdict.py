@@ -1,6 +1,6 @@
 """What the book says: the verdict of every test that touches money.
 
-GET charges?order=ID    GET intents?order=ID    GET refunds?order=ID
+GET charges?order=ID    GET intents?order=ID    GET refunds?order=ID    GET disputes?order=ID
 GET events?intent=ID    GET calls?order=ID&path=GLOB
 """
 
@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from typing import Any
 
-from .account import CHARGE, EVENT, INTENT, REFUND, Account
+from .account import CHARGE, DISPUTE, EVENT, INTENT, REFUND, Account
 from .switches import Ask, Switches
 
 Json = dict[str, Any]
@@ -32,6 +32,12 @@ def switches(account: Account) -> Switches:
         ids = None if order is None else _on_charges(account.refunds_of, charges_of_order(account, order))
         return _with_keys(account, REFUND, ids)
 
+    def disputes(ask: Ask) -> list[Json]:
+        order = ask.query.get("order")
+        with account.lock:
+            ids = None if order is None else _on_charges(account.disputes_of, charges_of_order(account, order))
+            return list(_things(account, DISPUTE, ids))
+
     def calls(ask: Ask) -> list[Json]:
         order, path = ask.query.get("order"), ask.query.get("path")
         with account.lock:
@@ -46,6 +52,7 @@ def switches(account: Account) -> Switches:
         ("GET", "charges"): charges,
         ("GET", "intents"): intents,
         ("GET", "refunds"): refunds,
+        ("GET", "disputes"): disputes,
         ("GET", "calls"): calls,
         ("GET", "events"): lambda ask: events(account, ask.query.get("intent")),
     }

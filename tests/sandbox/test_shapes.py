@@ -24,6 +24,7 @@ CLASSES: dict[str, type[stripe.StripeObject]] = {
     "confirmation_token": stripe.ConfirmationToken,
     "balance_transaction": stripe.BalanceTransaction,
     "refund": stripe.Refund,
+    "dispute": stripe.Dispute,
 }
 NOT_UNLESS_EXPANDED = {"charge": {"refunds"}}  # Stripe: since 2022-11-15
 KINDS = {"int": int, "str": str, "bool": bool, "list": list, "hash": dict}
@@ -46,6 +47,7 @@ def things(shop: Shop, book: Book) -> dict[str, list[dict[str, Any]]]:
     client.v1.refunds.create({"payment_intent": paid.id, "amount": 100})
     book.rule("refund_failed", REFUND)
     client.v1.refunds.create({"payment_intent": paid.id, "amount": 100})
+    book.dispute(charge_id)
     token = client.v1.test_helpers.confirmation_tokens.create({"payment_method": "pm_card_visa"})
     return {
         "payment_intent": [intent.to_dict() for intent in client.v1.payment_intents.list().data],
@@ -54,6 +56,7 @@ def things(shop: Shop, book: Book) -> dict[str, list[dict[str, Any]]]:
         "event": [event.to_dict() for event in client.v1.events.list().data],
         "confirmation_token": [token.to_dict()],
         "refund": [each.to_dict() for each in client.v1.refunds.list().data],
+        "dispute": [each.to_dict() for each in client.v1.disputes.list().data],
         "balance_transaction": [charge.balance_transaction.to_dict()],
     }
 
@@ -99,7 +102,8 @@ def _compare(value: Any, shape: Any, where: str) -> None:
 
 def test_ids_look_like_stripes(things: dict[str, list[dict[str, Any]]]) -> None:
     prefixes = {"payment_intent": "pi_3", "payment_method": "pm_1", "charge": "ch_3", "event": "evt_",
-                "confirmation_token": "ctoken_1", "balance_transaction": "txn_", "refund": "re_3"}  # fmt: skip
+                "confirmation_token": "ctoken_1", "balance_transaction": "txn_",
+                "refund": "re_3", "dispute": "du_1"}  # fmt: skip
     for name, prefix in prefixes.items():
         assert all(thing["id"].startswith(prefix) and thing["object"] == name for thing in things[name])
         assert all(thing.get("livemode", False) is False for thing in things[name])
