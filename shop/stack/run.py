@@ -18,8 +18,8 @@ from shop.stack.postgres import Postgres
 from shop.stack.redis import Redis
 from shop.stack.supervisor import Supervisor, say, supervise
 
-# 2 x 64 threads: a shopper waiting for Stripe holds one, and nothing else (DESIGN section 7).
-WEB_WORKERS, WEB_THREADS = 2, 64
+# 200 threads: a shopper waiting for Stripe holds one, and nothing else (DESIGN section 7).
+WEB_WORKERS, WEB_THREADS = 2, 100
 # gthread's time-out watches the worker's loop, not its requests: a press may take its 28 s.
 WEB_TIMEOUT, WEB_ENDING_SECONDS = 60, 5
 
