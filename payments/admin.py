@@ -9,7 +9,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 
-from payments.models import Attempt, Break, Payment, PaymentEvent, Refund, WebhookEvent
+from payments.models import Attempt, Break, Dispute, Payment, PaymentEvent, Refund, WebhookEvent
 from shop.money import money_text
 
 
@@ -39,6 +39,12 @@ class RefundInline(ReadOnly, admin.TabularInline[Refund, Payment]):
     extra = 0
     fields = ["created_at", "amount_minor", "currency", "reason", "outcome", "refund_id", "actor"]
     readonly_fields = ("created_at",)
+
+
+class DisputeInline(ReadOnly, admin.TabularInline[Dispute, Payment]):
+    model = Dispute
+    extra = 0
+    fields = ["opened_at", "status", "amount_minor", "currency", "reason", "dispute_id"]
 
 
 class EventInline(ReadOnly, admin.TabularInline[PaymentEvent, Payment]):
@@ -90,7 +96,7 @@ class PaymentAdmin(ReadOnly, admin.ModelAdmin[Payment]):
         "order__id__exact",
         "id__exact",
     ]
-    inlines = [AttemptInline, RefundInline, EventInline]
+    inlines = [AttemptInline, RefundInline, DisputeInline, EventInline]
     exclude = ["create_params"]
 
     @admin.display(description="order", ordering="order__number")

@@ -118,6 +118,7 @@ class Payment(Leased):
                 fields=["locked_until"], condition=Q(phase__in=["opening", "closing"]), name="payment_being_worked_on"
             ),
             models.Index(fields=["card_last4"], name="payment_by_last_four"),
+            models.Index(fields=["first_sent_at"], condition=Q(phase="succeeded"), name="succeeded_payment_by_time"),
         ]
 
     def __str__(self) -> str:
@@ -326,6 +327,41 @@ class Refund(Leased):
         return f"{settings.PAYMENT_ENV}:refund:{self.pk}"
 
 
+# Won: the money is back. A warning is only a question of the bank's: no money has moved, and a refund answers it best.
+NOT_WITHHELD = ("won", "warning_needs_response", "warning_under_review", "warning_closed")
+
+
+class DisputeQuerySet(models.QuerySet["Dispute"]):
+    def withholding(self) -> "DisputeQuerySet":
+        """The bank has this money, or keeps it: it cannot be refunded as well."""
+        return self.exclude(status__in=NOT_WITHHELD)
+
+
+class Dispute(models.Model):
+    """A shopper's bank takes money back, as Stripe last told of it. `status` is Stripe's word.
+
+    While it is open or lost its amount is not refundable, for the seller would lose it twice (FAILURES 109).
+    """
+
+    payment = models.ForeignKey(Payment, on_delete=models.PROTECT, related_name="disputes")
+    dispute_id = models.CharField(max_length=80)
+    amount_minor = models.PositiveBigIntegerField()
+    currency = models.CharField(max_length=3)
+    status = models.CharField(max_length=24)
+    reason = models.CharField(max_length=40, blank=True)
+    opened_at = models.DateTimeField()
+    noticed_at = models.DateTimeField(auto_now_add=True)
+
+    objects: ClassVar[models.Manager["Dispute"]] = DisputeQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["opened_at"]
+        constraints = [models.UniqueConstraint(fields=["dispute_id"], name="one_row_per_dispute")]
+
+    def __str__(self) -> str:
+        return f"dispute of {money_text(self.amount_minor, self.currency)}: {self.status}"
+
+
 class Asker(models.TextChoices):
     """Who caused something to be found out or done."""
 
@@ -433,3 +469,24 @@ class Break(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind}: {self.subject}"
+
+
+class Heartbeat(models.Model):
+    """When a repeated piece of repair last completed, and how far a long one has come.
+
+    The migration makes the rows, so that an install whose worker never ran turns red as well, but not at once.
+    """
+
+    class Name(models.TextChoices):
+        COMPLETER = "completer"
+        EVENTS = "events"  # the reader of Stripe's events; its cursor is Stripe's newest event that was stored
+        SWEEP = "sweep"  # the last two hours, every ten minutes
+        LONG_SWEEP = "long_sweep"  # the last thirty days, daily
+
+    name = models.CharField(primary_key=True, max_length=12, choices=Name)
+    beat_at = models.DateTimeField()
+    began_at = models.DateTimeField(null=True, blank=True)  # of the round under way
+    cursor = models.DateTimeField(null=True, blank=True)
+
+    def __str__(self) -> str:
+        return f"{self.name} at {self.beat_at:%Y-%m-%d %H:%M:%S}"

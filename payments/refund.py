@@ -17,7 +17,7 @@ from payments.errors import GatewayError, Invalid, RowBusy, StaleLease
 from payments.gateways.base import Call, SeenRefund, gateway
 from payments.gateways.transport import Deadline
 from payments.leases import Lease, take_lease
-from payments.models import Asker, Break, DatabaseClock, Payment, PaymentEvent, Refund
+from payments.models import Asker, Break, DatabaseClock, Dispute, Payment, PaymentEvent, Refund
 from payments.row_lock import again_on_conflict, give_back_connections, locked_payment
 from payments.schedule import rung
 from payments.settle import called, raise_break
@@ -78,11 +78,7 @@ def claim_refund(payment: Payment, ask: Ask) -> tuple[Refund, Lease | None]:
             return same, None
         left = left_to_refund(locked)
         if ask.amount_minor > left:
-            raise Problem(
-                "refund-too-large",
-                f"{money_text(left, locked.currency)} is left to refund of this payment.",
-                extra={"order": order.pk, "left": left},
-            )
+            raise Problem("refund-too-large", _left_in_words(locked), extra={"order": order.pk, "left": left})
         refund = Refund.objects.create(
             id=new_id(),
             payment=locked,
@@ -101,9 +97,33 @@ def claim_refund(payment: Payment, ask: Ask) -> tuple[Refund, Lease | None]:
 
 
 def left_to_refund(payment: Payment) -> int:
-    """Captured, less every refund that did not fail: one that is unknown may have gone back."""
+    return max(0, balance_minor(payment))
+
+
+def balance_minor(payment: Payment) -> int:
+    """Captured, less every refund that did not fail (one that is unknown may have gone back), less what the bank has
+    taken back or may keep after a dispute (FAILURES 109). Below zero if both happened at once."""
     given = payment.refunds.exclude(outcome__in=NOT_GIVEN).aggregate(total=Sum("amount_minor"))["total"] or 0
-    return payment.captured_minor - given
+    return payment.captured_minor - given - withheld_minor(payment)
+
+
+def withheld_minor(payment: Payment) -> int:
+    """What disputes that are open or lost hold back. One in another currency may be about all of it."""
+    disputes = Dispute.objects.filter(payment=payment).withholding().values_list("amount_minor", "currency")
+    amounts = [amount if currency == payment.currency else payment.captured_minor for amount, currency in disputes]
+    return min(sum(amounts), payment.captured_minor)
+
+
+def _left_in_words(payment: Payment) -> str:
+    left = money_text(left_to_refund(payment), payment.currency)
+    words = f"{left} is left to refund of this payment."
+    disputed = Dispute.objects.filter(payment=payment).withholding().first()
+    if disputed is None:
+        return words
+    held = money_text(withheld_minor(payment), payment.currency)
+    if disputed.status in ("lost", "prevented"):
+        return f"{words} The shopper's bank has taken {held} back after a dispute: a refund would pay it twice."
+    return f"{words} {held} is disputed and may be lost to the shopper's bank: wait until the dispute is decided."
 
 
 # --- call -------------------------------------------------------------------------------------------------------------

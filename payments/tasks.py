@@ -1,11 +1,16 @@
 """Celery's thin edge. Tasks take ids; the work they do is found in the rows, by the beat as well (RULES R97-R99)."""
 
+import structlog
 from celery import shared_task
 
-from payments import close, complete, pay, retention, webhooks
-from payments.models import Asker
+from payments import close, complete, events, pay, retention, webhooks
+from payments.errors import GatewayError
+from payments.heartbeats import beat
+from payments.models import Asker, Heartbeat
 from payments.row_lock import give_back_connections
 from shop.nudge import nudge
+
+log = structlog.get_logger(__name__)
 
 
 @shared_task(name="payments.open_payment")
@@ -19,6 +24,7 @@ def open_payment(order_id: str) -> None:
 def complete_due() -> None:
     """One round of the completer."""
     _, changed = complete.complete_due(Asker.COMPLETER)
+    beat(Heartbeat.Name.COMPLETER)
     if changed:
         nudge("orders.send_mails")
     give_back_connections()
@@ -28,6 +34,18 @@ def complete_due() -> None:
 def work_webhooks(event_id: str | None = None) -> None:
     """Work on one stored event, or on all that are due."""
     if webhooks.work_webhooks(event_id):
+        nudge("orders.send_mails")
+    give_back_connections()
+
+
+@shared_task(name="payments.read_events")
+def read_events() -> None:
+    """Read Stripe's events since the last time, and work on those that no webhook brought."""
+    try:
+        events.read_events()
+    except GatewayError as error:
+        log.warning("events_not_read", error=str(error))
+    if webhooks.work_webhooks():
         nudge("orders.send_mails")
     give_back_connections()
 

@@ -12,6 +12,7 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST
 
 from payments.complete import ask_stripe
+from payments.disputes import follow_disputes
 from payments.gateways.base import Event, gateway
 from payments.models import Asker, Break, Payment, WebhookEvent
 from payments.refund import follow_refunds
@@ -24,6 +25,7 @@ log = structlog.get_logger(__name__)
 LARGEST_EVENT = 1024 * 1024  # bytes
 TRIES_BEFORE_BREAK = 6
 _ABOUT_REFUNDS = ("refund.", "charge.refund")
+_ABOUT_DISPUTES = "charge.dispute."
 
 
 @csrf_exempt
@@ -53,7 +55,19 @@ def stripe_webhook(request: HttpRequest) -> HttpResponse:
 
 def _store(event: Event) -> bool:
     """Whether it is new: a duplicate is answered 200 and changes nothing."""
-    row = WebhookEvent(
+    store_events([event])
+    # With ignore_conflicts the row gets no id back, so ask whether the stored one is ours.
+    stored = WebhookEvent.objects.get(gateway="stripe", event_id=event.id)
+    return stored.state == WebhookEvent.State.STORED and stored.tries == 0
+
+
+def store_events(events: list[Event]) -> None:
+    """Into the inbox, in one statement; those that are there already stay as they are."""
+    WebhookEvent.objects.bulk_create([_row_of(event) for event in events], ignore_conflicts=True)
+
+
+def _row_of(event: Event) -> WebhookEvent:
+    return WebhookEvent(
         event_id=event.id,
         type=event.type,
         livemode=event.livemode,
@@ -64,10 +78,6 @@ def _store(event: Event) -> bool:
         created_at_gateway=datetime.datetime.fromtimestamp(event.created, datetime.UTC),
         next_try_at=timezone.now(),
     )
-    WebhookEvent.objects.bulk_create([row], ignore_conflicts=True)
-    # With ignore_conflicts the row gets no id back, so ask whether the stored one is ours.
-    stored = WebhookEvent.objects.get(gateway="stripe", event_id=event.id)
-    return stored.state == WebhookEvent.State.STORED and stored.tries == 0
 
 
 def work_webhooks(event_id: str | None = None, limit: int = 100) -> int:
@@ -111,6 +121,9 @@ def _work(row: WebhookEvent) -> bool:
         return _done(row, WebhookEvent.State.FOREIGN, "no intent of ours")
     if row.type.startswith(_ABOUT_REFUNDS):
         followed = follow_refunds(payment, Asker.WEBHOOK)
+        return _done(row, WebhookEvent.State.DONE) if followed else _later(row, "Stripe did not answer")
+    if row.type.startswith(_ABOUT_DISPUTES):
+        followed = follow_disputes(payment, Asker.WEBHOOK)
         return _done(row, WebhookEvent.State.DONE) if followed else _later(row, "Stripe did not answer")
     if not row.type.startswith(("payment_intent.", "charge.")):
         return _done(row, WebhookEvent.State.DONE, "nothing to do")

@@ -198,6 +198,7 @@ PAYMENT_ENV = env.str("PAYMENT_ENV", "dev" if DEBUG else "live")  # prefix of ev
 CREATE_TIMEOUT = timedelta(seconds=5)  # Stripe: creating an intent asks no bank
 CONFIRM_TIMEOUT = timedelta(seconds=20)  # card calls need more than 5 s
 LOOK_TIMEOUT = timedelta(seconds=5)  # reading an intent
+LIST_TIMEOUT = timedelta(seconds=20)  # a page of a hundred objects
 PRESS_BUDGET = timedelta(seconds=28)  # all calls of one press, all tries
 LEASE = timedelta(seconds=60)  # longer than any holder can live
 OPEN_LEASE = timedelta(seconds=20)  # opening is one create call
@@ -214,6 +215,10 @@ KEY_RETENTION = timedelta(days=7)
 WEBHOOK_TOLERANCE = timedelta(seconds=300)
 WEBHOOK_EVENT_RETENTION = timedelta(days=35)
 LOOK_LADDER = [timedelta(seconds=s) for s in (10, 30, 60, 120, 300, 900, 3600, 6 * 3600)]  # then daily, to day 7
+SWEEP_MIN_AGE = LEASE + timedelta(seconds=60)  # what is younger may still be under way: no break
+SWEEP_REQUESTS_PER_SECOND = 20  # Stripe allows 25 in a sandbox and 100 live, and shoppers come first
+EVENTS_OVERLAP = timedelta(minutes=5)  # Stripe's events are read again from so long before the newest one
+REFUND_DUPLICATES = env.bool("REFUND_DUPLICATES", False)  # a double charge is refunded by the sweep; else by staff
 BREAKER_FAILURES = 10  # presses in a row that Stripe did not answer; then 503 at once (payments/breaker.py)
 BREAKER_PAUSE = timedelta(seconds=10)
 DECLINES_PER_ORDER = 10  # definite declines of one order within an hour; then 429 throttled
@@ -241,6 +246,7 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 3600}
 CELERY_BEAT_SCHEDULE = {
     "complete": {"task": "payments.complete", "schedule": 30.0},
     "work-webhooks": {"task": "payments.work_webhooks", "schedule": 30.0},
+    "read-events": {"task": "payments.read_events", "schedule": 60.0},
     "expire-orders": {"task": "payments.expire_orders", "schedule": 60.0},
     "send-mails": {"task": "orders.send_mails", "schedule": 30.0},
     "forget-keys": {"task": "payments.forget_keys", "schedule": 3600.0},

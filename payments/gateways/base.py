@@ -1,5 +1,6 @@
 """What a payment gateway must offer, in our words. Amounts in minor units, currencies in ISO upper case."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Protocol
@@ -51,6 +52,7 @@ class Intent:
     last_decline_code: str
     next_action: dict[str, Any] | None = field(repr=False)
     client_secret: str = field(repr=False)
+    created: int = 0
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,44 @@ class SeenRefund:
     intent_id: str
     created: int
     metadata: dict[str, str]
+
+
+@dataclass(frozen=True)
+class SeenCharge:
+    """A charge as a list shows it. `refunded_minor` counts what is on its way back as well."""
+
+    id: str
+    status: str  # succeeded, pending, failed
+    amount_minor: int
+    captured_minor: int
+    refunded_minor: int
+    currency: str
+    intent_id: str
+    created: int
+    metadata: dict[str, str]
+
+
+@dataclass(frozen=True)
+class SeenDispute:
+    """A dispute as it was when the gateway answered; `status` and `reason` are the gateway's words."""
+
+    id: str
+    status: str
+    reason: str
+    amount_minor: int
+    currency: str
+    charge_id: str
+    intent_id: str
+    created: int
+
+
+@dataclass(frozen=True)
+class Window:
+    """When objects were created, by the gateway's clock, in whole seconds. Without `until` it is open to the future,
+    so that clocks that differ hide nothing."""
+
+    since: int
+    until: int | None = None  # exclusive
 
 
 @dataclass(frozen=True)
@@ -102,6 +142,29 @@ class Gateway(Protocol):
     def create_refund(self, params: dict[str, Any], key: str, deadline: Deadline, calls: list[Call]) -> SeenRefund: ...
 
     def list_refunds(self, intent_id: str, deadline: Deadline, calls: list[Call]) -> list[SeenRefund]: ...
+
+    def retrieve_charge(self, charge_id: str, deadline: Deadline, calls: list[Call]) -> SeenCharge: ...
+
+    def retrieve_refund(self, refund_id: str, deadline: Deadline, calls: list[Call]) -> SeenRefund: ...
+
+    def retrieve_dispute(self, dispute_id: str, deadline: Deadline, calls: list[Call]) -> SeenDispute: ...
+
+    def list_disputes_of(self, charge_id: str, deadline: Deadline, calls: list[Call]) -> list[SeenDispute]: ...
+
+    # Whole windows of the gateway's book, newest first, one page of at most 100 at a time: each page is one request,
+    # made when it is asked for. They belong to no order's story. A list shows what was written before it was asked.
+
+    def list_intents(self, window: Window) -> Iterator[list[Intent]]: ...
+
+    def list_charges(self, window: Window) -> Iterator[list[SeenCharge]]: ...
+
+    def list_refunds_made(self, window: Window) -> Iterator[list[SeenRefund]]: ...
+
+    def list_disputes(self, window: Window) -> Iterator[list[SeenDispute]]: ...
+
+    def list_events(self, window: Window) -> Iterator[list[Event]]:
+        """Of the types that the webhook inbox works on."""
+        ...
 
     def read_event(self, body: bytes, signature: str) -> Event:
         """The event, its signature checked (RULES R78).

@@ -7,10 +7,11 @@ Does not stop: what is older than Stripe's memory of keys (24 h); so we never se
 The only file that imports stripe.
 """
 
+import functools
 import json
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
@@ -18,7 +19,17 @@ import stripe
 from django.conf import settings
 
 from payments.errors import Declined, GatewayError, Invalid, KeyInUse, KeyReused, NothingSent, Undecided, WrongState
-from payments.gateways.base import Call, Charge, Event, Intent, SeenRefund, refuse_while_holding_database
+from payments.gateways.base import (
+    Call,
+    Charge,
+    Event,
+    Intent,
+    SeenCharge,
+    SeenDispute,
+    SeenRefund,
+    Window,
+    refuse_while_holding_database,
+)
 from payments.gateways.transport import Deadline, Transport
 
 T = TypeVar("T")
@@ -26,6 +37,25 @@ T = TypeVar("T")
 # Back-off between the tries of one call, in seconds; jitter is added. Stripe: advanced error handling.
 _PAUSES = (0.2, 0.6, 1.2)
 _EXPAND = ["latest_charge"]
+# What the webhook inbox works on, each change once: charge.succeeded and charge.failed say nothing that the intent's
+# event does not. Stripe: at most 20 types.
+_EVENT_TYPES = [
+    "payment_intent.succeeded",
+    "payment_intent.payment_failed",
+    "payment_intent.canceled",
+    "payment_intent.processing",
+    "payment_intent.requires_action",
+    "refund.created",
+    "refund.updated",
+    "refund.failed",
+    "charge.refunded",
+    "charge.refund.updated",
+    "charge.dispute.created",
+    "charge.dispute.updated",
+    "charge.dispute.closed",
+    "charge.dispute.funds_withdrawn",
+    "charge.dispute.funds_reinstated",
+]
 # The deadline travels beside the SDK, whose calls have no place for it.
 _deadline: ContextVar[Deadline] = ContextVar("deadline")
 
@@ -132,6 +162,60 @@ class StripeGateway:
             lambda options: self._client.v1.refunds.list({"payment_intent": intent_id, "limit": 100}, options),
         )
         return [_refund(one) for one in answer.data]
+
+    def retrieve_charge(self, charge_id: str, deadline: Deadline, calls: list[Call]) -> SeenCharge:
+        return _seen_charge(
+            self._look(deadline, calls, lambda options: self._client.v1.charges.retrieve(charge_id, {}, options))
+        )
+
+    def retrieve_refund(self, refund_id: str, deadline: Deadline, calls: list[Call]) -> SeenRefund:
+        return _refund(
+            self._look(deadline, calls, lambda options: self._client.v1.refunds.retrieve(refund_id, {}, options))
+        )
+
+    def retrieve_dispute(self, dispute_id: str, deadline: Deadline, calls: list[Call]) -> SeenDispute:
+        return _dispute(
+            self._look(deadline, calls, lambda options: self._client.v1.disputes.retrieve(dispute_id, {}, options))
+        )
+
+    def list_disputes_of(self, charge_id: str, deadline: Deadline, calls: list[Call]) -> list[SeenDispute]:
+        answer = self._look(
+            deadline,
+            calls,
+            lambda options: self._client.v1.disputes.list({"charge": charge_id, "limit": 100}, options),
+        )
+        return [_dispute(one) for one in answer.data]
+
+    def list_intents(self, window: Window) -> Iterator[list[Intent]]:
+        return self._pages("list intents", self._client.v1.payment_intents.list, _created(window), _intent)
+
+    def list_charges(self, window: Window) -> Iterator[list[SeenCharge]]:
+        return self._pages("list charges", self._client.v1.charges.list, _created(window), _seen_charge)
+
+    def list_refunds_made(self, window: Window) -> Iterator[list[SeenRefund]]:
+        return self._pages("list refunds", self._client.v1.refunds.list, _created(window), _refund)
+
+    def list_disputes(self, window: Window) -> Iterator[list[SeenDispute]]:
+        return self._pages("list disputes", self._client.v1.disputes.list, _created(window), _dispute)
+
+    def list_events(self, window: Window) -> Iterator[list[Event]]:
+        params = _created(window) | {"types": _EVENT_TYPES}
+        return self._pages("list events", self._client.v1.events.list, params, _listed_event)
+
+    def _look(self, deadline: Deadline, calls: list[Call], send: Callable[[stripe.RequestOptions], T]) -> T:
+        return self._call("look", "", deadline.within(settings.LOOK_TIMEOUT.total_seconds()), calls, send)
+
+    def _pages(
+        self, operation: str, fetch: Callable[..., Any], params: dict[str, Any], parse: Callable[[Any], T]
+    ) -> Iterator[list[T]]:
+        """Page by page, newest first (Stripe: pagination). Nothing is kept of a page but where it ended."""
+        while True:
+            send = functools.partial(fetch, dict(params))
+            answer = self._call(operation, "", Deadline(settings.LIST_TIMEOUT.total_seconds()), [], send)
+            yield [parse(one) for one in answer.data]
+            if not answer.has_more or not answer.data:
+                return
+            params["starting_after"] = answer.data[-1].id
 
     def read_event(self, body: bytes, signature: str) -> Event:
         tolerance = int(settings.WEBHOOK_TOLERANCE.total_seconds())
@@ -283,6 +367,7 @@ def _parsed_intent(it: dict[str, Any]) -> Intent:
         last_decline_code=last_error.get("decline_code") or "",
         next_action=it["next_action"],
         client_secret=it["client_secret"] or "",
+        created=it["created"],
     )
 
 
@@ -321,20 +406,85 @@ def _refund(answer: Any) -> SeenRefund:
         raise Undecided("the answer is not a refund") from error
 
 
+def _created(window: Window) -> dict[str, Any]:
+    created = {"gte": window.since} | ({} if window.until is None else {"lt": window.until})
+    return {"created": created, "limit": 100}
+
+
+def _seen_charge(answer: Any) -> SeenCharge:
+    """Stripe's object in our words.
+
+    Raises:
+        Undecided: the body is not a charge.
+    """
+    try:
+        it = answer.to_dict()
+        return SeenCharge(
+            id=it["id"],
+            status=it["status"],
+            amount_minor=it["amount"],
+            captured_minor=it["amount_captured"],
+            refunded_minor=it["amount_refunded"],
+            currency=it["currency"].upper(),
+            intent_id=it["payment_intent"] or "",
+            created=it["created"],
+            metadata=dict(it["metadata"] or {}),
+        )
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise Undecided("the answer is not a charge") from error
+
+
+def _dispute(answer: Any) -> SeenDispute:
+    """Stripe's object in our words.
+
+    Raises:
+        Undecided: the body is not a dispute.
+    """
+    try:
+        it = answer.to_dict()
+        return SeenDispute(
+            id=it["id"],
+            status=it["status"],
+            reason=it["reason"] or "",
+            amount_minor=it["amount"],
+            currency=it["currency"].upper(),
+            charge_id=it["charge"] or "",
+            intent_id=it["payment_intent"] or "",
+            created=it["created"],
+        )
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise Undecided("the answer is not a dispute") from error
+
+
+def _listed_event(answer: Any) -> Event:
+    """Stripe's object in our words.
+
+    Raises:
+        Undecided: the body is not an event.
+    """
+    try:
+        return _parsed_event(answer.to_dict())
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise Undecided("the answer is not an event") from error
+
+
 def _event(body: bytes) -> Event:
     try:
-        it = json.loads(body)
-        about = it["data"]["object"]
-        is_intent = about["object"] == "payment_intent"
-        return Event(
-            id=it["id"],
-            type=it["type"],
-            created=it["created"],
-            livemode=it["livemode"],
-            object_id=about["id"],
-            intent_id=about["id"] if is_intent else about.get("payment_intent") or "",
-            metadata={str(k): str(v) for k, v in (about.get("metadata") or {}).items()},
-            request_key=(it.get("request") or {}).get("idempotency_key") or "",
-        )
+        return _parsed_event(json.loads(body))
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError("not an event") from error
+
+
+def _parsed_event(it: dict[str, Any]) -> Event:
+    about = it["data"]["object"]
+    is_intent = about["object"] == "payment_intent"
+    return Event(
+        id=it["id"],
+        type=it["type"],
+        created=it["created"],
+        livemode=it["livemode"],
+        object_id=about["id"],
+        intent_id=about["id"] if is_intent else about.get("payment_intent") or "",
+        metadata={str(k): str(v) for k, v in (about.get("metadata") or {}).items()},
+        request_key=(it.get("request") or {}).get("idempotency_key") or "",
+    )

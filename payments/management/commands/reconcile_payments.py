@@ -7,12 +7,15 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 from django.db import Error as DatabaseError
-from django.utils import timezone
 
 from payments.close import expire_due
 from payments.complete import complete_attempt, complete_due, due_attempts
+from payments.errors import GatewayError
+from payments.events import read_events
+from payments.heartbeats import beat
+from payments.management.breaks import open_breaks
 from payments.management.moments import moment
-from payments.models import Asker, Attempt, Break
+from payments.models import Asker, Attempt, Heartbeat
 from payments.webhooks import work_webhooks
 
 
@@ -38,9 +41,12 @@ class Command(BaseCommand):
         """One round: its exit code. 0 clean, 1 open breaks remain, 2 could not check."""
         try:
             checked, changed = self._work(options)
-            breaks = [_as_json(b) for b in Break.objects.filter(resolved_at=None).select_related("payment")[:1000]]
+            breaks = open_breaks()
         except DatabaseError as error:
             self.stderr.write(f"could not check: {type(error).__name__}: the database does not answer")
+            return 2
+        except GatewayError as error:
+            self.stderr.write(f"could not check: Stripe does not answer: {error}")
             return 2
         if options["json"]:
             self.stdout.write(json.dumps({"checked": checked, "changed": changed, "breaks": breaks}))
@@ -55,7 +61,11 @@ class Command(BaseCommand):
         if not narrowed:
             events = work_webhooks()
             checked, changed = complete_due(Asker.COMPLETER)
-            return checked + events + expire_due(), changed
+            beat(Heartbeat.Name.COMPLETER)
+            checked += events + expire_due()
+            read_events()
+            work_webhooks()
+            return checked, changed
         changed = 0
         chosen = self._chosen(options)
         for one in chosen:
@@ -73,15 +83,3 @@ class Command(BaseCommand):
         if options["until"]:
             attempts = attempts.filter(claimed_at__lt=moment("--until", options["until"]))
         return list(attempts.order_by("claimed_at").values_list("pk", flat=True))
-
-
-def _as_json(found: Break) -> dict[str, Any]:
-    return {
-        "kind": found.kind,
-        "order": found.order_id,
-        "payment": found.payment_id,
-        "intent": found.subject,
-        "amount": found.amount_minor,
-        "currency": found.currency,
-        "age_seconds": int((timezone.now() - found.found_at).total_seconds()),
-    }
