@@ -1,16 +1,22 @@
 """Refunds through the API, against the sandbox: once per key, never more than was captured, unknown is not failed."""
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import connections
 from django.test import Client
 from django.utils import timezone
 
 from orders.models import Mail, Order
 from payments.complete import complete_due
-from payments.models import Asker, Payment, PaymentEvent, Refund
-from payments.refund import follow_refunds
+from payments.gateways.base import gateway
+from payments.gateways.transport import Deadline
+from payments.models import Asker, Break, Payment, PaymentEvent, Refund
+from payments.refund import _write_list, follow_refunds
+from payments.row_lock import give_back_connections
 from shop.models import Product
 from tests.book import Book
 from tests.payments.paying import placed_order, press
@@ -27,11 +33,15 @@ def staff() -> Client:
     return client
 
 
+def paid_by(token: str) -> Payment:
+    order, client = placed_order(stock=10, quantity=2)
+    assert press(client, order, token=token).status_code == 201
+    return Payment.objects.select_related("order").get(order=order)
+
+
 @pytest.fixture
 def paid(book: Book) -> Payment:
-    order, client = placed_order(stock=10, quantity=2)
-    assert press(client, order).status_code == 201
-    return Payment.objects.select_related("order").get(order=order)
+    return paid_by("pm_card_visa")
 
 
 def refund(client: Client, payment: Payment, amount: int, key: str = "refund-1", **body: Any) -> Any:
@@ -128,3 +138,69 @@ def test_the_story_names_the_clerk_and_the_call(book: Book, staff: Client, paid:
     refund(staff, paid, 100)
     told = PaymentEvent.objects.filter(order=paid.order_id, kind__in=["refund", "call:refund"])
     assert {(event.kind, event.actor) for event in told} == {("refund", "clerk"), ("call:refund", "clerk")}
+
+
+def test_a_pending_refund_is_told_as_pending_and_its_end_is_followed(book: Book, staff: Client) -> None:
+    paid = paid_by("pm_card_pendingRefund")
+    answer = refund(staff, paid, paid.amount_minor)
+    assert (answer.status_code, answer.json()["status"]) == (201, "pending")
+    assert Order.objects.get(pk=paid.order_id).status == "paid"
+    assert refund(staff, paid, 1, "second").status_code == 409
+    book.end_refund(book.refunds(paid.order_id)[0]["id"], "succeeded")
+    Refund.objects.update(next_look_at=timezone.now())
+    complete_due(Asker.COMPLETER)
+    assert Refund.objects.get().outcome == "succeeded"
+    assert Order.objects.get(pk=paid.order_id).status == "refunded"
+    assert len(book.calls(path=REFUNDS)) >= 2
+    assert len(book.refunds(paid.order_id)) == 1
+
+
+def test_a_refund_that_fails_after_it_succeeded_frees_its_amount_and_staff_see_it(
+    book: Book, staff: Client, paid: Payment
+) -> None:
+    assert refund(staff, paid, paid.amount_minor).json()["status"] == "succeeded"
+    book.end_refund(book.refunds(paid.order_id)[0]["id"], "failed")
+    for _ in range(2):
+        assert follow_refunds(paid, Asker.WEBHOOK)
+    paid.refresh_from_db()
+    assert (paid.refunded_minor, Refund.objects.get().outcome) == (0, "failed")
+    assert Order.objects.get(pk=paid.order_id).status == "paid"
+    assert Product.objects.get().stock == 8
+    assert Break.objects.filter(kind="status").count() == 1
+    assert refund(staff, paid, paid.amount_minor, "another-key").status_code == 201
+
+
+def test_an_older_list_never_takes_an_outcome_back(book: Book, staff: Client) -> None:
+    paid = paid_by("pm_card_pendingRefund")
+    refund(staff, paid, 100)
+    give_back_connections()
+    old = gateway().list_refunds(paid.intent_id or "", Deadline(5), [])
+    book.end_refund(book.refunds(paid.order_id)[0]["id"], "succeeded")
+    follow_refunds(paid, Asker.WEBHOOK)
+    _write_list(paid, old, Asker.WEBHOOK)
+    assert Refund.objects.get().outcome == "succeeded"
+    paid.refresh_from_db()
+    assert paid.refunded_minor == 100
+
+
+def test_twenty_clerks_with_twenty_keys_never_give_back_more_than_was_captured(book: Book, paid: Payment) -> None:
+    user = User.objects.create_superuser("clerk", "clerk@example.com", "a long password")
+    part = paid.amount_minor * 6 // 10
+    clients = [Client() for _ in range(20)]
+    for client in clients:
+        client.force_login(user)
+    barrier = Barrier(20)
+
+    def ask(n: int) -> int:
+        try:
+            client = clients[n]
+            barrier.wait()
+            return refund(client, paid, part, f"key-{n}").status_code
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(20) as crowd:
+        answers = list(crowd.map(ask, range(20)))
+    assert answers.count(201) == 1
+    assert set(answers) == {201, 409}
+    assert [r["amount"] for r in book.refunds(paid.order_id)] == [part]
