@@ -10,6 +10,7 @@ import json
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterable
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -185,6 +186,21 @@ class Book:
         made: Json = self._ask("POST", "payments", wanted)
         return made
 
+    def bulk(
+        self, payments: int | Iterable[Json], since: float | None = None, until: float | None = None, **parts: Any
+    ) -> list[Json]:
+        """Succeeded payments by the hundred thousand, without events: order, intent and charge of each.
+
+        Either rows of order, payment, amount, currency, created, env, metadata; or how many, evenly spread over the
+        time, with `amount`, `currency` and `env`.
+        """
+        if isinstance(payments, int):
+            made: list[Json] = self._ask("POST", "bulk", _given(payments=payments, since=since, until=until, **parts))
+            return made
+        content = "\n".join(json.dumps(row) for row in payments).encode()
+        brought: list[Json] = self._send("POST", "bulk", content, "application/x-ndjson")
+        return brought
+
     # Time.
 
     def advance(self, seconds: float) -> float:
@@ -210,9 +226,13 @@ class Book:
 
     def _ask(self, method: str, switch: str, body: Json | None = None, **query: str | None) -> Any:
         given = {name: value for name, value in query.items() if value is not None}
-        url = f"{self.url}/_sandbox/{switch}" + (f"?{urlencode(given)}" if given else "")
         content = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(url, content, {"Content-Type": "application/json"}, method=method)
+        return self._send(method, switch + (f"?{urlencode(given)}" if given else ""), content, "application/json")
+
+    def _send(self, method: str, switch: str, content: bytes | None, kind: str) -> Any:
+        request = urllib.request.Request(
+            f"{self.url}/_sandbox/{switch}", content, {"Content-Type": kind}, method=method
+        )
         try:
             with _DIRECT.open(request, timeout=60) as answer:
                 return json.load(answer)

@@ -9,6 +9,7 @@ import sys
 import threading
 from pathlib import Path
 
+from . import bulk
 from .account import Account
 from .appointments import Appointments
 from .book import Book, BookInUse
@@ -34,7 +35,7 @@ def main() -> int:
     except OSError as error:
         print(f"sandbox: port {options.port}: {error.strerror}", file=sys.stderr)
         return 2
-    account = Account(book, base_url=server.url)
+    account = Account(book, base_url=server.url, renders=bulk.RENDERS, place_rows=bulk.place)
     try:
         account.rebuild()
     except ValueError as error:

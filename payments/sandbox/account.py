@@ -20,7 +20,7 @@ from .clock import Clock
 from .errors import lock_timeout
 from .idempotency import KeyStore, Stored
 from .ids import new_id
-from .shelf import Shelf, dump
+from .shelf import Render, Shelf, dump
 
 Json = dict[str, Any]
 
@@ -48,6 +48,8 @@ class Account:
     book: Book
     clock: Clock = field(default_factory=Clock)
     base_url: str = ""
+    renders: dict[str, Render] = field(default_factory=dict)  # how rows brought in by the thousand are written out
+    place_rows: Callable[[Account, list[Any]], None] = lambda account, rows: None
 
     def __post_init__(self) -> None:
         self.lock = threading.RLock()
@@ -58,7 +60,7 @@ class Account:
         self._empty()
 
     def _empty(self) -> None:
-        self.shelves: dict[str, Shelf] = {noun: Shelf() for noun in _NOUNS}
+        self.shelves: dict[str, Shelf] = {noun: Shelf(self.renders.get(noun)) for noun in _NOUNS}
         self.charges_of: dict[str, list[str]] = defaultdict(list)
         self.intents_of: dict[str, list[str]] = defaultdict(list)  # by metadata.order
         self.refunds_of: dict[str, list[str]] = defaultdict(list)  # by charge
@@ -110,10 +112,7 @@ class Account:
         if noun == CHARGE and new and thing["payment_intent"]:
             self.charges_of[thing["payment_intent"]].append(thing["id"])
         if noun == CHARGE and thing["captured"] and thing["metadata"].get("order"):
-            taken = self.taken[thing["metadata"]["order"]]
-            taken.add(thing["id"])
-            if len(taken) > 1:
-                self.overcharged.add(thing["metadata"]["order"])
+            self.note_taken(thing["metadata"]["order"], thing["id"])
         if noun == REFUND and new:
             self.refunds_of[thing["charge"]].append(thing["id"])
         if noun == DISPUTE and new:
@@ -128,6 +127,12 @@ class Account:
         else:
             self.awaiting.discard((noun, thing["id"]))
         return text
+
+    def note_taken(self, order: str, charge_id: str) -> None:
+        taken = self.taken[order]
+        taken.add(charge_id)
+        if len(taken) > 1:
+            self.overcharged.add(order)
 
     def delivered(self, event_id: str, status: int) -> None:
         with self.lock:
@@ -162,6 +167,8 @@ class Account:
                 self._redo(line)
             elif kind == "delivered":
                 self.due.pop(line["event"], None)
+            elif kind == "bulk":
+                self.place_rows(self, line["rows"])
             elif kind == "clock":
                 self.clock.offset_seconds = line["offset_seconds"]
             elif kind == "call":

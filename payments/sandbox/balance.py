@@ -23,7 +23,15 @@ def make_transaction(
     category: str | None = None,
 ) -> str:
     """Puts it and returns its id. Money that leaves has a negative amount."""
-    now = change.clock.seconds()
+    transaction_id = new_id("txn")
+    transaction = new_transaction(transaction_id, change.clock.seconds(), kind, source, currency, amount, fee)
+    change.put(BALANCE, transaction | {"description": description, "reporting_category": category or kind})
+    return transaction_id
+
+
+def new_transaction(
+    transaction_id: str, created: int, kind: str, source: str, currency: str, amount: int, fee: int
+) -> Json:
     details = {
         "amount": fee,
         "application": None,
@@ -31,24 +39,21 @@ def make_transaction(
         "description": "Stripe processing fees" if kind == "charge" else "Dispute fee",
         "type": "stripe_fee",
     }
-    transaction: Json = {
-        "id": new_id("txn"),
+    return {
+        "id": transaction_id,
         "object": "balance_transaction",
         "amount": amount,
-        "available_on": now + (_AVAILABLE_AFTER_SECONDS if kind == "charge" else 0),
+        "available_on": created + (_AVAILABLE_AFTER_SECONDS if kind == "charge" else 0),
         "balance_type": "payments",
-        "created": now,
+        "created": created,
         "currency": currency,
-        "description": description,
+        "description": None,
         "exchange_rate": None,
         "fee": fee,
         "fee_details": [details] if fee else [],
         "net": amount - fee,
-        "reporting_category": category or kind,
+        "reporting_category": kind,
         "source": source,
         "status": "pending" if kind == "charge" else "available",
         "type": kind,
     }
-    change.put(BALANCE, transaction)
-    transaction_id: str = transaction["id"]
-    return transaction_id

@@ -19,10 +19,24 @@ def make_charge(change: Change, intent: Json, method_id: str, card: Card, declin
     """A succeeded charge, or with `decline` a failed one. Puts it and tells of it."""
     method = change.get(METHOD, method_id)
     assert method is not None
+    charge = new_charge(new_id("ch"), change.clock.seconds(), intent, method, card, decline)
+    if charge["captured"] and intent["capture_method"] == "automatic":
+        charge["balance_transaction"] = _taken(change, charge)
+    private: Json = {"idempotency_key": change.cause.idempotency_key, "request": change.cause.request_id}
+    if decline is None and card.dispute:
+        private |= {"then": card.dispute, "at": change.clock.now() + DISPUTED_AFTER_SECONDS}
+    change.put(CHARGE, charge, private)
+    change.tell("charge.failed" if decline else "charge.succeeded", CHARGE, charge["id"])
+    return charge
+
+
+def new_charge(
+    charge_id: str, created: int, intent: Json, method: Json, card: Card, decline: Decline | None = None
+) -> Json:
     captured = decline is None and intent["capture_method"] != "manual"
     amount = intent["amount"]
     charge: Json = {
-        "id": new_id("ch"),
+        "id": charge_id,
         "object": "charge",
         "amount": amount,
         "amount_captured": amount if captured else 0,
@@ -34,7 +48,7 @@ def make_charge(change: Change, intent: Json, method_id: str, card: Card, declin
         "billing_details": method["billing_details"],
         "calculated_statement_descriptor": "PAYONCE" if decline is None else None,
         "captured": captured,
-        "created": change.clock.seconds(),
+        "created": created,
         "currency": intent["currency"],
         "customer": intent["customer"],
         "description": intent["description"],
@@ -65,13 +79,6 @@ def make_charge(change: Change, intent: Json, method_id: str, card: Card, declin
         "transfer_data": None,
         "transfer_group": intent["transfer_group"],
     }
-    if captured and intent["capture_method"] == "automatic":
-        charge["balance_transaction"] = _taken(change, charge)
-    private: Json = {"idempotency_key": change.cause.idempotency_key, "request": change.cause.request_id}
-    if decline is None and card.dispute:
-        private |= {"then": card.dispute, "at": change.clock.now() + DISPUTED_AFTER_SECONDS}
-    change.put(CHARGE, charge, private)
-    change.tell("charge.failed" if decline else "charge.succeeded", CHARGE, charge["id"])
     return charge
 
 
@@ -101,8 +108,12 @@ def settle_charge(change: Change, charge_id: str) -> None:
 
 def _taken(change: Change, charge: Json) -> str:
     amount = charge["amount_captured"]
-    fee = min(amount, round(amount * 0.029) + 30)
+    fee = fee_for(amount)
     return make_transaction(change, "charge", charge["id"], charge["currency"], amount, fee, charge["description"])
+
+
+def fee_for(amount: int) -> int:
+    return min(amount, round(amount * 0.029) + 30)
 
 
 def _outcome(decline: Decline | None) -> Json:

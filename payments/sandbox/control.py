@@ -4,6 +4,8 @@
     GET|POST|DELETE rules    POST release/NAME        (faults.py)
     GET|PUT webhooks         POST webhooks/send       (webhooks.py)
 
+    POST bulk                                         (bulk.py)
+
 verdict.py, dashboard.py and bank.py say what theirs are.
 """
 
@@ -13,7 +15,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from . import API_VERSION, bank, dashboard, verdict
+from . import API_VERSION, bank, bulk, dashboard, verdict
 from .account import EVENT, Account, Change
 from .faults import Rules
 from .later import Later
@@ -44,6 +46,7 @@ class Control:
             **verdict.switches(account),
             **dashboard.switches(account),
             **bank.switches(account),
+            ("POST", "bulk"): lambda ask: bulk.bring_in(account, ask.body),
         }
 
     def answer(self, method: str, path: str, query: dict[str, str], body: Json) -> Any:

@@ -7,7 +7,7 @@ _ALPHABET = string.ascii_letters + string.digits
 
 
 def random_text(length: int) -> str:
-    return "".join(secrets.choice(_ALPHABET) for _ in range(length))
+    return "".join([_ALPHABET[byte % len(_ALPHABET)] for byte in secrets.token_bytes(length)])
 
 
 def new_id(prefix: str) -> str:

@@ -43,6 +43,22 @@ def create(change: Change, params: Json, forced: Forced | None = None) -> Json:
     if "payment_method" in params and not confirming:
         check_usable(change, params["payment_method"])
     intent_id = new_id("pi")
+    intent = new_intent(intent_id, new_client_secret(intent_id), change.clock.seconds(), currency, params)
+    if confirming:
+        _check_confirmation(change, intent, params)
+    change.put(INTENT, intent, {"use_stripe_sdk": params.get("use_stripe_sdk")})
+    change.tell("payment_intent.created", INTENT, intent_id)
+    if confirming:
+        return _confirm(change, intent, params, forced)
+    if "payment_method" in params or "payment_method_data" in params:
+        intent["payment_method"] = _given_method(change, params)["id"]
+        intent["status"] = "requires_confirmation"
+        change.put(INTENT, intent)
+    return intent
+
+
+def new_intent(intent_id: str, client_secret: str, created: int, currency: str, params: Json) -> Json:
+    """As it is before anything was done with it."""
     intent: Json = {
         "id": intent_id,
         "object": "payment_intent",
@@ -57,9 +73,9 @@ def create(change: Change, params: Json, forced: Forced | None = None) -> Json:
         "canceled_at": None,
         "cancellation_reason": None,
         "capture_method": params.get("capture_method", "automatic_async"),
-        "client_secret": new_client_secret(intent_id),
+        "client_secret": client_secret,
         "confirmation_method": params.get("confirmation_method", "automatic"),
-        "created": change.clock.seconds(),
+        "created": created,
         "currency": currency,
         "customer": None,
         "customer_account": None,
@@ -90,16 +106,6 @@ def create(change: Change, params: Json, forced: Forced | None = None) -> Json:
         "transfer_group": None,
     }  # fmt: skip
     intent |= {name: params[name] for name in _FREE_TEXT if name in params and name != "payment_method_options"}
-    if confirming:
-        _check_confirmation(change, intent, params)
-    change.put(INTENT, intent, {"use_stripe_sdk": params.get("use_stripe_sdk")})
-    change.tell("payment_intent.created", INTENT, intent_id)
-    if confirming:
-        return _confirm(change, intent, params, forced)
-    if "payment_method" in params or "payment_method_data" in params:
-        intent["payment_method"] = _given_method(change, params)["id"]
-        intent["status"] = "requires_confirmation"
-        change.put(INTENT, intent)
     return intent
 
 

@@ -107,12 +107,20 @@ def _put_method(
     metadata: dict[str, str] | None = None,
     allow_redisplay: str = "unspecified",
 ) -> Json:
-    now = change.clock.seconds()
+    method = new_method(new_id("pm"), change.clock.seconds(), card, billing, expiry)
+    method |= {"allow_redisplay": allow_redisplay, "metadata": metadata or {}}
+    change.put(METHOD, method, {"number": card.number})
+    return method
+
+
+def new_method(
+    method_id: str, now: int, card: Card, billing: Json | None = None, expiry: tuple[int, int] | None = None
+) -> Json:
     month, year = expiry or (8, datetime.datetime.fromtimestamp(now, datetime.UTC).year + 4)
     method: Json = {
-        "id": new_id("pm"),
+        "id": method_id,
         "object": "payment_method",
-        "allow_redisplay": allow_redisplay,
+        "allow_redisplay": "unspecified",
         "billing_details": _billing(billing),
         "card": {
             "brand": card.brand,
@@ -134,10 +142,9 @@ def _put_method(
         "customer": None,
         "customer_account": None,
         "livemode": False,
-        "metadata": metadata or {},
+        "metadata": {},
         "type": "card",
     }
-    change.put(METHOD, method, {"number": card.number})
     return method
 
 

@@ -27,6 +27,7 @@ from .pages import Pages
 from .switches import Refused
 
 _LARGEST_BODY = 1 << 20
+_LARGEST_CONTROL_BODY = 1 << 26
 _STACK_BYTES = 512 * 1024
 
 
@@ -67,12 +68,12 @@ class Connection(BaseHTTPRequestHandler):
 
     def _answer(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)
-        if length > _LARGEST_BODY:
+        path = urlsplit(self.path).path
+        if length > (_LARGEST_CONTROL_BODY if path.startswith("/_sandbox/") else _LARGEST_BODY):
             self.close_connection = True
             self._write(Answer(413, "", {"Content-Type": "text/plain", "Connection": "close"}))
             return
         body = self.rfile.read(length)
-        path = urlsplit(self.path).path
         if path.startswith("/v1/"):
             self._answer_api(body)
         elif self._is_foreign():
@@ -122,7 +123,7 @@ class Connection(BaseHTTPRequestHandler):
         query = dict(parse_qsl(urlsplit(self.path).query))
         status = 200
         try:
-            wanted = json.loads(body) if body else {}
+            wanted = self._read_json(body)
             if not isinstance(wanted, dict):
                 raise Refused(400, "the body must be a JSON object")
             result = self.server.control.answer(self.command, path, query, wanted)
@@ -131,6 +132,12 @@ class Connection(BaseHTTPRequestHandler):
         except Refused as refused:
             status, result = refused.status, {"error": str(refused)}
         self._write(Answer(status, json.dumps(result), {"Content-Type": "application/json"}))
+
+    def _read_json(self, body: bytes) -> Any:
+        """One object, or many, one on each line."""
+        if "ndjson" in (self.headers.get("Content-Type") or ""):
+            return {"rows": [json.loads(line) for line in body.splitlines() if line.strip()]}
+        return json.loads(body) if body else {}
 
     def _cors(self) -> dict[str, str]:
         """The browser's stand-in for Stripe.js calls from its own frame; a shop's page may too."""

@@ -18,9 +18,16 @@ def dump(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"))
 
 
+Render = Callable[[Any], tuple[Json, Json]]
+
+
 class Shelf:
-    def __init__(self) -> None:
+    """`render` makes the object and its private part of what was brought in as a row, when somebody looks at it."""
+
+    def __init__(self, render: Render | None = None) -> None:
         self._text: dict[str, str] = {}
+        self._rows: dict[str, Any] = {}
+        self._render = render or (lambda row: ({}, {}))
         self._inner: dict[str, str] = {}  # what an event is about
         self._private: dict[str, Json] = {}
         self._order: list[str] = []
@@ -31,14 +38,21 @@ class Shelf:
 
     def put(self, thing: Json, private: Json | None = None, inner: str | None = None) -> str:
         key = thing["id"]
-        self._add(key, thing["created"])
+        if private is None and key in self._rows:
+            private = self.private(key)
         text = dump(thing)
         self._text[key] = text
         if private is not None:
             self._private[key] = private
         if inner is not None:
             self._inner[key] = inner
+        self._rows.pop(key, None)
+        self._add(key, thing["created"])
         return text
+
+    def put_row(self, key: str, created: int, row: Any) -> None:
+        self._rows[key] = row
+        self._add(key, created)
 
     def _add(self, key: str, created: int) -> None:
         with self._lock:
@@ -63,17 +77,20 @@ class Shelf:
     def get(self, key: str) -> Json | None:
         text = self._text.get(key)
         if text is None:
-            return None
+            row = self._rows.get(key)
+            return None if row is None else self._render(row)[0]
         thing: Json = json.loads(text)
         if key in self._inner:
             thing["data"]["object"] = json.loads(self._inner[key])
         return thing
 
     def private(self, key: str) -> Json:
-        return dict(self._private.get(key, {}))
+        row = self._rows.get(key)
+        return dict(self._private.get(key, {})) if row is None else self._render(row)[1]
 
     def text(self, key: str) -> str:
-        return self._text[key]
+        row = self._rows.get(key)
+        return self._text[key] if row is None else dump(self._render(row)[0])
 
     def __contains__(self, key: str) -> bool:
         return key in self._place
