@@ -9,6 +9,8 @@ import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 
+import psycopg
+
 from shop.env import BASE_DIR, STATE_DIR
 from shop.stack import Refusal
 from shop.stack.child import Child
@@ -38,7 +40,7 @@ def start(supervisor: Supervisor) -> None:
     if not given.get("STRIPE_API_BASE"):
         refuse_busy(sandbox_port, "the Stripe sandbox", "SANDBOX_PORT")
 
-    database_url = given.get("DATABASE_URL") or _start_postgres(supervisor)
+    database_url = _given_postgres(given) or _start_postgres(supervisor)
     redis_url, broker_url = _given_redis(given) or _start_redis(supervisor)
     values = development_environment(
         state,
@@ -102,6 +104,16 @@ def _port(variable: str, default: int) -> int:
     if not text.isdecimal() or not 0 < int(text) < 65536:
         raise Refusal(f"{variable}={text} is no port: a number from 1 to 65535.")
     return int(text)
+
+
+def _given_postgres(given: Mapping[str, str]) -> str | None:
+    url = given.get("DATABASE_URL")
+    if url and url.startswith(("postgres://", "postgresql://")):
+        try:
+            psycopg.connect(url, connect_timeout=5).close()
+        except psycopg.OperationalError as error:
+            raise Refusal(f"DATABASE_URL does not answer: {str(error).splitlines()[0]}") from None
+    return url
 
 
 def _start_postgres(supervisor: Supervisor) -> str:
