@@ -93,7 +93,7 @@ class Book:
         raise AssertionError(f"no {count} calls were held by {name} within {seconds} s")
 
     def webhooks(self, mode: str | None = None, **parts: Any) -> Json:
-        """With a mode (normal, late, repeated, never): switch. Without: the state as it is."""
+        """With a mode (normal, late, repeated, never, reordered): switch. Without: the state as it is."""
         state: Json = self._ask("PUT", "webhooks", {"mode": mode, **parts}) if mode else self._ask("GET", "webhooks")
         return state
 
@@ -105,9 +105,13 @@ class Book:
         type: str | None = None,  # noqa: A002 - Stripe's word
         times: int = 1,
         simultaneous: bool = False,
+        **wrong: Any,
     ) -> list[int]:
-        """Deliver now, whatever the mode; the statuses that the shop answered."""
-        wanted = _given(event=event, intent=intent, type=type, times=times, simultaneous=simultaneous)
+        """Deliver now, whatever the mode; the statuses that the shop answered.
+
+        `forged=True`, `secret`, `age_seconds`, `livemode=True` or `account`: what shall be wrong with it.
+        """
+        wanted = _given(event=event, intent=intent, type=type, times=times, simultaneous=simultaneous, **wrong)
         sent: Json = self._ask("POST", "webhooks/send", wanted)
         statuses: list[int] = sent["statuses"]
         return statuses

@@ -69,6 +69,7 @@ class Account:
         self.overcharged: set[str] = set()
         self.awaiting: set[tuple[str, str]] = set()  # of what the bank has more to say
         self.due: dict[str, None] = {}  # events whose webhook is not delivered yet
+        self.failed: set[str] = set()  # events whose webhook never arrived
         self.calls: deque[Json] = deque(maxlen=_CALLS_KEPT)
 
     # Reading. Every answer is a copy.
@@ -136,8 +137,13 @@ class Account:
 
     def delivered(self, event_id: str, status: int) -> None:
         with self.lock:
-            self.due.pop(event_id, None)
+            self._end_delivery(event_id, status)
         self.book.append({"kind": "delivered", "event": event_id, "status": status, "at": self.clock.now()})
+
+    def _end_delivery(self, event_id: str, status: int) -> None:
+        self.due.pop(event_id, None)
+        if not 200 <= status < 300:
+            self.failed.add(event_id)
 
     def attempted(self, event_id: str, status: int | str) -> None:
         self.book.append({"kind": "delivery", "event": event_id, "status": status, "at": self.clock.now()})
@@ -166,7 +172,7 @@ class Account:
             if kind == "change":
                 self._redo(line)
             elif kind == "delivered":
-                self.due.pop(line["event"], None)
+                self._end_delivery(line["event"], line["status"])
             elif kind == "bulk":
                 self.place_rows(self, line["rows"])
             elif kind == "clock":

@@ -20,7 +20,7 @@ from .account import EVENT, Account, Change
 from .faults import Rules
 from .later import Later
 from .switches import Ask, Refused, Switches, from_dashboard, make_change, only
-from .webhooks import Webhooks
+from .webhooks import Disguise, Webhooks
 
 Json = dict[str, Any]
 
@@ -77,12 +77,15 @@ class Control:
         return {"released": name}
 
     def send(self, body: Json) -> Json:
+        wrong = {name: value for name, value in body.items() if name in Disguise.__dataclass_fields__}
+        only(body, "event", "intent", "type", "times", "simultaneous", *wrong)
         event_id = body.get("event")
         if event_id is None:
             event_id = self._newest_event(body.get("intent", ""), body.get("type"))
         if event_id not in self.account.shelves[EVENT]:
             raise Refused(404, f"no such event: {event_id}")
-        statuses = self.webhooks.send(event_id, int(body.get("times", 1)), bool(body.get("simultaneous", False)))
+        times, simultaneous = int(body.get("times", 1)), bool(body.get("simultaneous", False))
+        statuses = self.webhooks.send(event_id, times, simultaneous, Disguise(**wrong))
         return {"event": event_id, "statuses": statuses}
 
     def _newest_event(self, intent_id: str, kind: str | None) -> str:

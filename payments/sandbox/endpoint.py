@@ -77,7 +77,7 @@ def listing(
     noun: str,
     url: str,
     *,
-    wanted: Callable[[Json], Wanted | None] = lambda params: None,
+    wanted: Callable[[Account, Json], Wanted | None] = lambda account, params: None,
     among: Callable[[Account, Json], Iterable[str] | None] = lambda account, params: None,
 ) -> Run:
     """Stripe: pagination. `wanted` looks at every object; `among` names the few that can be meant at all."""
@@ -97,7 +97,7 @@ def listing(
             created=params.get("created"),
             after=params.get("starting_after"),
             before=params.get("ending_before"),
-            wanted=wanted(params),
+            wanted=wanted(account, params),
             among=among(account, params),
         )
         return {"object": "list", "data": found, "has_more": more, "url": url}

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from . import dispute_endpoints, intents, methods, refund_endpoints
-from .account import CHARGE, EVENT, INTENT, METHOD, TOKEN, Account, Change
+from . import dispute_endpoints, event_endpoints, intents, methods, refund_endpoints
+from .account import CHARGE, INTENT, METHOD, TOKEN, Account, Change
 from .endpoint import EXPAND, LIST, RETRIEVE, Context, Endpoint, itself, listing, retrieving
 from .errors import invalid_request, missing_object, refused_parameter
 from .forms import (
@@ -173,19 +172,9 @@ def _of_intent(account: Account, params: Json) -> Iterable[str] | None:
     return account.charges_of.get(intent_id, ())
 
 
-def _of_customer(params: Json) -> Callable[[Json], bool] | None:
+def _of_customer(account: Account, params: Json) -> Callable[[Json], bool] | None:
     customer = params.get("customer")
     return None if customer is None else lambda thing: thing["customer"] == customer
-
-
-def _of_types(params: Json) -> Callable[[Json], bool] | None:
-    if "type" in params and "types" in params:
-        raise refused_parameter("You may only specify one of these parameters: type, types.", "type")
-    kinds = params.get("types") or ([params["type"]] if "type" in params else None)
-    if kinds is None:
-        return None
-    patterns = [re.compile(re.escape(kind).replace(r"\*", ".*") + "$") for kind in kinds]
-    return lambda event: any(pattern.match(event["type"]) for pattern in patterns)
 
 
 def _test_token(change: Change, params: Json) -> Json:
@@ -218,11 +207,6 @@ ENDPOINTS = (
              Shape(LIST | {"payment_intent": text(), "customer": text()}),
              listing(CHARGE, "/v1/charges", wanted=_of_customer, among=_of_intent), is_list=True),
     Endpoint("GET", "/v1/charges/{}", CHARGE, RETRIEVE, retrieving(CHARGE, "charge")),
-    Endpoint("GET", "/v1/events", EVENT,
-             Shape(LIST | {"type": text(), "types": list_of(text(), most=20),
-                            "delivery_success": boolean()}),
-             listing(EVENT, "/v1/events", wanted=_of_types), is_list=True),
-    Endpoint("GET", "/v1/events/{}", EVENT, RETRIEVE, retrieving(EVENT, "event")),
     Endpoint("POST", "/v1/payment_methods", METHOD, Shape(_METHOD | {"expand": EXPAND}, required=("type", "card")),
              lambda c, ids, p: methods.create_method(c.change, p), publishable=True),
     Endpoint("GET", "/v1/payment_methods/{}", METHOD, RETRIEVE, retrieving(METHOD, "PaymentMethod")),
@@ -234,6 +218,7 @@ ENDPOINTS = (
              Shape(_TOKEN_READERS | {"payment_method": text()}),
              lambda c, ids, p: _test_token(c.change, p)),
     Endpoint("GET", "/v1/confirmation_tokens/{}", TOKEN, RETRIEVE, retrieving(TOKEN, "confirmation_token")),
+    *event_endpoints.ENDPOINTS,
     *refund_endpoints.ENDPOINTS,
     *dispute_endpoints.ENDPOINTS,
 )  # fmt: skip

@@ -10,7 +10,7 @@ import pytest
 import stripe
 
 from payments.sandbox.webhooks import sign
-from tests.book import CONFIRM, Book
+from tests.book import CONFIRM, Book, BookRefused
 from tests.sandbox.conftest import WEBHOOK_SECRET, Shop, Sink, error_of, wait_for
 
 
@@ -157,3 +157,97 @@ def test_bodies_are_json_with_the_whole_event(shop: Shop, sink: Sink) -> None:
     shop.intent()
     wait_for(lambda: sink.got)
     assert json.loads(sink.got[0][0]) == shop.client.v1.events.list().data[0].to_dict()
+
+
+# What is not as it should be.
+
+
+def test_reordered_is_the_same_order_for_the_same_seed(shop: Shop, sink: Sink, book: Book) -> None:
+    def deliver(seed: int) -> list[str]:
+        sink.got.clear()
+        book.webhooks("reordered", seconds=0.5, times=2, seed=seed)
+        made = [shop.intent(f"o{number}") for number in range(5)]
+        wait_for(lambda: len(sink.got) == 10)
+        place = {intent.id: str(number) for number, intent in enumerate(made)}
+        return [place[event["data"]["object"]["id"]] for event in sink.events()]
+
+    first = deliver(7)
+    assert sorted(first) == sorted("0011223344")
+    assert first != sorted(first)
+    assert deliver(7) == first
+    assert deliver(8) != first
+    wait_for(lambda: book.webhooks()["undelivered"] == 0)
+
+
+def test_reordered_is_retried_like_any_other(shop: Shop, sink: Sink, book: Book) -> None:
+    book.webhooks("reordered", seconds=0.1, seed=1)
+    sink.answers = [500]
+    shop.intent()
+    wait_for(lambda: len(sink.got) == 2)
+    wait_for(lambda: book.webhooks()["undelivered"] == 0)
+
+
+def _sent(sink: Sink) -> tuple[str, str]:
+    body, signature, _ = sink.got[-1]
+    return body, signature
+
+
+def test_a_forged_one_is_signed_with_another_secret(shop: Shop, sink: Sink, book: Book) -> None:
+    intent = shop.intent()
+    wait_for(lambda: sink.got)
+    book.send_webhook(intent=intent.id, forged=True)
+    with pytest.raises(stripe.SignatureVerificationError):
+        stripe.Webhook.construct_event(*_sent(sink), WEBHOOK_SECRET)
+    book.send_webhook(intent=intent.id, secret="whsec_next")
+    assert stripe.Webhook.construct_event(*_sent(sink), "whsec_next").type == "payment_intent.created"
+
+
+@pytest.mark.parametrize("age", [301, 3600])
+def test_an_old_one_is_refused_by_the_package(shop: Shop, sink: Sink, book: Book, age: int) -> None:
+    intent = shop.intent()
+    wait_for(lambda: sink.got)
+    book.send_webhook(intent=intent.id, age_seconds=age)
+    with pytest.raises(stripe.SignatureVerificationError, match="Timestamp"):
+        stripe.Webhook.construct_event(*_sent(sink), WEBHOOK_SECRET)
+    book.send_webhook(intent=intent.id, age_seconds=-age)
+    assert int(_sent(sink)[1].split(",")[0].removeprefix("t=")) > time.time() + age - 5
+
+
+def test_of_the_other_mode_or_another_account(shop: Shop, sink: Sink, book: Book) -> None:
+    intent = shop.intent()
+    wait_for(lambda: sink.got)
+    book.send_webhook(intent=intent.id, livemode=True)
+    live = stripe.Webhook.construct_event(*_sent(sink), WEBHOOK_SECRET)
+    assert (live.livemode, live.data.object["livemode"]) == (True, True)
+    book.send_webhook(intent=intent.id, account="acct_other")
+    assert stripe.Webhook.construct_event(*_sent(sink), WEBHOOK_SECRET).account == "acct_other"
+    assert shop.client.v1.events.list().data[0].livemode is False  # what is kept is right
+
+
+def test_a_misspelt_disguise_is_refused(shop: Shop, sink: Sink, book: Book) -> None:
+    with pytest.raises(BookRefused):
+        book.send_webhook(intent=shop.intent().id, forgd=True)
+
+
+# The list of events.
+
+
+def test_events_are_listed_for_thirty_days(shop: Shop, book: Book) -> None:
+    shop.intent()
+    event = shop.client.v1.events.list().data[0]
+    book.advance(30 * 24 * 60 * 60 - 60)
+    assert shop.client.v1.events.retrieve(event.id).id == event.id
+    assert len(shop.client.v1.events.list({"created": {"lte": event.created}}).data) == 1
+    book.advance(120)
+    assert shop.client.v1.events.list().data == []
+    assert error_of(lambda: shop.client.v1.events.retrieve(event.id)).http_status == 404
+
+
+def test_events_are_listed_by_whether_they_arrived(shop: Shop, sink: Sink, book: Book) -> None:
+    shop.intent("arrives")
+    wait_for(lambda: book.webhooks()["undelivered"] == 0)
+    book.webhooks("never")
+    lost = shop.intent("lost")
+    listing = shop.client.v1.events.list
+    assert [event.data.object["id"] for event in listing({"delivery_success": False}).data] == [lost.id]
+    assert len(listing({"delivery_success": True}).data) == 1
