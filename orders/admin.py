@@ -6,7 +6,8 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from orders.models import Mail, Order, OrderLine
+from orders.mail_links import revoke_links
+from orders.models import Mail, Order, OrderLine, OrderLink
 
 
 class ReadOnly:
@@ -34,6 +35,13 @@ class MailInline(ReadOnly, admin.TabularInline[Mail, Order]):
     extra = 0
 
 
+class LinkInline(ReadOnly, admin.TabularInline[OrderLink, Order]):
+    model = OrderLink
+    fields = ["made_at", "expires_at", "revoked_at"]
+    readonly_fields = ["made_at"]
+    extra = 0
+
+
 @admin.register(Order)
 class OrderAdmin(ReadOnly, admin.ModelAdmin[Order]):
     list_display = ["number", "status", "total_text", "email", "placed_at", "paid_at"]
@@ -41,7 +49,8 @@ class OrderAdmin(ReadOnly, admin.ModelAdmin[Order]):
     search_fields = ["number__iexact", "email__istartswith", "=id"]
     date_hierarchy = "placed_at"
     ordering = ["-placed_at"]
-    inlines = [LineInline, MailInline]
+    inlines = [LineInline, MailInline, LinkInline]
+    actions = ["revoke_mail_links"]
     fieldsets = [
         (None, {"fields": ["number", "id", "status", "total_text", "currency"]}),
         (
@@ -52,10 +61,24 @@ class OrderAdmin(ReadOnly, admin.ModelAdmin[Order]):
         ("Being given up", {"fields": ["closing_since", "closing_by", "closing_reason"]}),
     ]
 
+    @admin.action(description="Revoke the links of the mails", permissions=["revoke_links"])
+    def revoke_mail_links(self, request: HttpRequest, queryset: QuerySet[Order]) -> None:
+        """A mail went astray: its link, and what was opened with it, is closed at once. The orders stay as they are."""
+        revoked = revoke_links(queryset)
+        for order in queryset:
+            self.log_change(request, order, "The links of its mails were revoked.")
+        self.message_user(request, f"{revoked} links revoked.")
+
+    def has_revoke_links_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("orders.revoke_links")
+
 
 @admin.register(Mail)
 class MailAdmin(ReadOnly, admin.ModelAdmin[Mail]):
-    """`sending` for longer than a minute: it may have gone out. Ask the shopper before writing again (RULES R98)."""
+    """`sending` for longer than a minute: it may have gone out. Ask the shopper before writing again (RULES R98).
+
+    `dropped`: what it says was no longer so when it was to be sent.
+    """
 
     list_display = ["order", "kind", "state", "due_at", "sending_at", "sent_at", "refusals", "last_refusal"]
     list_filter = ["state", "kind"]

@@ -27,3 +27,17 @@ def live_attempt(order: Order) -> Press | None:
 def newest_attempt(order: Order) -> Press | None:
     """The last press of Pay."""
     return order.attempts.order_by("-number").first()
+
+
+# What an order's last state was when money was found that nobody knew of, or was sure of, until then.
+_IN_DOUBT = ("unknown", "processing", "open", "closing")
+
+
+def was_found(order: Order) -> bool:
+    """Whether the order's payment was not known for a while, and then found."""
+    return order.payment_events.filter(kind="settled", from_state__in=_IN_DOUBT, to_state="succeeded").exists()
+
+
+def was_charged(order: Order) -> bool:
+    """Whether money of this order has arrived, whatever became of the order."""
+    return order.payments.filter(captured_minor__gt=0).exists()

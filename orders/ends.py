@@ -14,6 +14,8 @@ from shop.cart import take_out
 from shop.ids import new_pay_key
 from shop.models import Product
 
+FINISH_PAYING_WAIT = datetime.timedelta(minutes=2)
+
 _NO_CLOSING = {"closing_since": None, "closing_by": "", "closing_reason": ""}
 
 
@@ -107,8 +109,20 @@ def hold_again(order: Order, now: datetime.datetime) -> None:
     _move(order, Order.Status.PENDING, expires_at=max(order.expires_at, order.hold_until(now)))
 
 
+def owe_finish_paying(order: Order, now: datetime.datetime) -> None:
+    """What the shopper was last told of a press was "we do not know", and now it is known that it charged nothing.
+
+    Due in a while, for whoever is still on the page sees it there, and pays. Not for an order that has ended: its own
+    mail says so.
+    """
+    if order.status == Order.Status.PENDING:
+        owe_mail(order, Mail.Kind.FINISH_PAYING, now + FINISH_PAYING_WAIT)
+
+
 def owe_mail(order: Order, kind: Mail.Kind, now: datetime.datetime) -> None:
     """Write the mail as due, unless the order has one of its kind. The beat sends it; a nudge makes it sooner."""
+    if kind == Mail.Kind.REFUND:  # one that failed before its mail was sent may be followed by one that does not
+        Mail.objects.filter(order=order, kind=kind, state=Mail.State.DROPPED).update(state=Mail.State.DUE, due_at=now)
     Mail.objects.bulk_create([Mail(order=order, kind=kind, due_at=now)], ignore_conflicts=True)
 
 

@@ -2,7 +2,8 @@
 
 A row is claimed by committing `sending` before the mail server hears of it. What the server refuses for certain is due
 again later. What ends in doubt (the process died, the line broke after the text was sent) stays `sending`: it may have
-arrived, so staff see it and nobody sends it again.
+arrived, so staff see it and nobody sends it again. What is no longer so when it comes to sending is not sent at all
+(mail_truth.py). Each mail carries a link that opens its order on any device (mail_links.py).
 """
 
 import datetime
@@ -19,7 +20,10 @@ from django.db.models import F
 from django.template.loader import render_to_string
 from django.utils import timezone
 
-from orders.models import Mail
+from orders.attempts import was_found
+from orders.mail_links import new_link
+from orders.mail_truth import Say, what_to_say
+from orders.models import Mail, Order
 
 log = structlog.get_logger(__name__)
 
@@ -28,10 +32,12 @@ SUBJECTS = {
     Mail.Kind.CANCELED: "Order {number} is canceled",
     Mail.Kind.REFUND: "Refund for order {number}",
     Mail.Kind.LATE_MONEY: "A late payment for order {number}",
+    Mail.Kind.FINISH_PAYING: "You were not charged for order {number}",
 }
 # A run ends well within a task's time limit, also when the mail server is slow (EMAIL_TIMEOUT is 10 s a step).
 RUN_SECONDS = 20
 LONGEST_WAIT = datetime.timedelta(hours=6)
+UNDECIDED_WAIT = datetime.timedelta(minutes=2)
 
 
 def send_due_mails(order_id: str | None = None) -> int:
@@ -67,10 +73,15 @@ def _claim(order_id: str | None) -> Mail | None:
 
 def _send(mail: Mail, server: BaseEmailBackend) -> bool:
     """Hand one claimed mail over. Whether the server took it."""
+    if not _is_to_be_sent(mail):
+        _hang_up(server)
+        return False
+    link, address = new_link(mail.order)
     try:
-        message_of(mail, server).send()
+        message_of(mail, address, server).send()
     except (smtplib.SMTPRecipientsRefused, smtplib.SMTPNotSupportedError, smtplib.SMTPResponseException) as error:
         _due_again(mail, error)  # the server answered, and the answer is no
+        link.delete()  # nobody has its token
         return False
     except (OSError, smtplib.SMTPException) as error:
         log.error("mail_in_doubt", mail=mail.pk, order=mail.order_id, kind=mail.kind, error=type(error).__name__)
@@ -80,6 +91,19 @@ def _send(mail: Mail, server: BaseEmailBackend) -> bool:
     Mail.objects.filter(pk=mail.pk, state=Mail.State.SENDING).update(state=Mail.State.SENT, sent_at=timezone.now())
     log.info("mail_sent", mail=mail.pk, order=mail.order_id, kind=mail.kind)
     return True
+
+
+def _is_to_be_sent(mail: Mail) -> bool:
+    """Whether what it says is so; else it waits, or is dropped."""
+    mail.order = Order.objects.get(pk=mail.order_id)
+    say = what_to_say(mail)
+    claimed = Mail.objects.filter(pk=mail.pk, state=Mail.State.SENDING)
+    if say is Say.LATER:
+        claimed.update(state=Mail.State.DUE, due_at=timezone.now() + UNDECIDED_WAIT)
+    elif say is Say.NEVER:
+        claimed.update(state=Mail.State.DROPPED)
+        log.info("mail_dropped", mail=mail.pk, order=mail.order_id, kind=mail.kind)
+    return say is Say.NOW
 
 
 def _hang_up(server: BaseEmailBackend) -> None:
@@ -109,14 +133,18 @@ def _refusal_text(error: Exception) -> str:
     return f"{type(error).__name__} {code}".strip()[:200]
 
 
-def message_of(mail: Mail, server: BaseEmailBackend | None = None) -> EmailMultiAlternatives:
-    """The mail as text and HTML. Amounts are ours, from the order and its payment; the link opens nothing by itself."""
+def message_of(mail: Mail, link: str, server: BaseEmailBackend | None = None) -> EmailMultiAlternatives:
+    """The mail as text and HTML. Amounts are ours, from the order and its payment; `link` opens the order."""
     order = mail.order
+    payment = order.payments.order_by("-captured_minor", "-n").first()
     context = {
         "order": order,
         "lines": order.lines.all(),
-        "payment": order.payments.order_by("-n").first(),
-        "link": f"{settings.BASE_URL}{order.get_absolute_url()}",
+        "payment": payment,
+        "left_minor": payment.captured_minor - payment.refunded_minor if payment else 0,
+        "found": mail.kind == Mail.Kind.RECEIPT and was_found(order),
+        "held": order.status == Order.Status.PENDING and order.expires_at > timezone.now(),
+        "link": link,
     }
     sender_domain = parseaddr(settings.DEFAULT_FROM_EMAIL)[1].rpartition("@")[2]
     message = EmailMultiAlternatives(

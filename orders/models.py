@@ -1,6 +1,7 @@
-"""Orders: what was bought, frozen at placement; its lines; the mails it owes."""
+"""Orders: what was bought, frozen at placement; its lines; the mails it owes, and the links in them."""
 
 import datetime
+from typing import ClassVar
 
 from django.conf import settings
 from django.db import models
@@ -92,6 +93,9 @@ class Order(models.Model):
     # Ends in which the money arrived.
     PAID = (Status.PAID, Status.FULFILLED, Status.REFUNDED)
 
+    # Not a column: this request may see it by a link in a mail, and not as its owner (orders/ownership.py).
+    by_link = False
+
     def __str__(self) -> str:
         return self.number
 
@@ -145,7 +149,8 @@ class Mail(models.Model):
     """One mail an order owes, written in the transaction of what it tells. At most one of a kind per order.
 
     due -> sending (committed before SMTP) -> sent. A definite refusal goes back to due with a later `due_at`; a crash
-    while sending stays `sending`: it may have gone out, so it is shown to staff and never sent again (RULES R98).
+    while sending stays `sending`: it may have gone out, so it is shown to staff and never sent again (RULES R98). What
+    is no longer so when it should be sent is `dropped` (orders/mail_truth.py).
     """
 
     class Kind(models.TextChoices):
@@ -153,14 +158,16 @@ class Mail(models.Model):
         CANCELED = "canceled"
         REFUND = "refund"
         LATE_MONEY = "late-money"
+        FINISH_PAYING = "finish-paying"
 
     class State(models.TextChoices):
         DUE = "due"
         SENDING = "sending"
         SENT = "sent"
+        DROPPED = "dropped"
 
     order = models.ForeignKey(Order, on_delete=models.PROTECT, related_name="mails")
-    kind = models.CharField(max_length=12, choices=Kind)
+    kind = models.CharField(max_length=16, choices=Kind)
     state = models.CharField(max_length=8, choices=State, default=State.DUE)
     due_at = models.DateTimeField()
     refusals = models.PositiveIntegerField(default=0)
@@ -174,3 +181,46 @@ class Mail(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} of {self.order_id}"
+
+
+class OrderLinkQuerySet(models.QuerySet["OrderLink"]):
+    def that_open(self, now: datetime.datetime) -> "OrderLinkQuerySet":
+        """Neither expired nor revoked."""
+        return self.filter(expires_at__gt=now, revoked_at=None)
+
+
+class OrderLink(models.Model):
+    """A link in a mail that opens one order on any device (SECURITY SE5). The token is in the mail and nowhere else:
+    here is its hash."""
+
+    order = models.ForeignKey(Order, on_delete=models.PROTECT, related_name="mail_links")
+    token_hash = models.CharField(max_length=64, unique=True, editable=False)
+    made_at = models.DateTimeField(auto_now_add=True)
+    expires_at = models.DateTimeField()
+    revoked_at = models.DateTimeField(null=True, blank=True)
+
+    objects: ClassVar[models.Manager["OrderLink"]] = OrderLinkQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-made_at"]
+        indexes = [models.Index(fields=["expires_at"], name="order_link_expired")]
+        permissions = [("revoke_links", "Can revoke the links of an order's mails")]
+
+    def __str__(self) -> str:
+        return f"link to {self.order_id}"
+
+
+class WrongLink(models.Model):
+    """One try with a link that opens nothing, counted for the session or the address it came from (a keyed hash)."""
+
+    who = models.CharField(max_length=64)
+    at = models.DateTimeField()
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["who", "at"], name="wrong_link_by_who"),
+            models.Index(fields=["at"], name="wrong_link_by_time"),
+        ]
+
+    def __str__(self) -> str:
+        return f"wrong link at {self.at:%H:%M}"

@@ -1,15 +1,18 @@
-"""Whose order is it? Asked before any key is looked up; another's order is as unknown as one that never was (SE2)."""
+"""Whose order is it? Asked before any key is looked up; another's order is as unknown as one that never was (SE2).
+
+Besides the owner there is who came by a link in a mail: that opens one order, and of it not every route (SE5).
+"""
 
 import re
 from dataclasses import dataclass
 
 from django.contrib.auth.models import AbstractBaseUser
-from django.contrib.sessions.models import Session
-from django.db import transaction
 from django.db.models import Q
 from django.http import Http404, HttpRequest
 
+from orders.mail_links import granting_links
 from orders.models import Order
+from orders.sessions import whole_session
 from shop.guests import guest_id, known_guest_id
 
 _ID = re.compile(r"[A-Za-z0-9_-]{32}", re.ASCII)
@@ -58,27 +61,29 @@ def shopper_who_places(request: HttpRequest) -> Shopper:
 def _become_guest(request: HttpRequest) -> None:
     """Two first requests of one session at the same moment, from two tabs, mean one guest.
 
-    A session is saved whole and the last one to save wins: with an id each, the order of the first would be nobody's.
-    So the id is made under the lock of the session's row, after another look at it.
+    With an id each, the order of the first would be nobody's.
     """
-    with transaction.atomic():
-        key = request.session.session_key
-        still_there = Session.objects.select_for_update().filter(pk=key).first()
-        if still_there:
-            request.session.update(dict(type(request.session)(key).items()))
+    with whole_session(request):
         guest_id(request)
-        if still_there:  # else it has just been logged out, and Django says so when it saves
-            request.session.save()
 
 
-def own_order(request: HttpRequest, order_id: str, *, lock: bool = False) -> Order:
-    """The asker's order; with `lock` its row is locked FOR NO KEY UPDATE for the running transaction.
+def own_order(request: HttpRequest, order_id: str, *, link_opens: bool = True, lock: bool = False) -> Order:
+    """The asker's order, or one that they came to by a link in a mail; then `by_link` is set.
+
+    Args:
+        link_opens: False on a route that is the owner's alone: giving the order up, taking its goods back.
+        lock: the row is locked FOR NO KEY UPDATE for the running transaction.
 
     Raises:
         Http404: it is another's, or there is none: one answer by one code path (SECURITY SE2).
     """
     orders = Order.objects.select_for_update(no_key=True, of=("self",)) if lock else Order.objects.all()
-    order = orders.filter(shopper_of(request).owns, pk=order_id).first() if _ID.fullmatch(order_id) else None
+    orders = orders.filter(pk=order_id) if _ID.fullmatch(order_id) else orders.none()
+    order = orders.filter(shopper_of(request).owns).first()
+    if order is None and link_opens and (links := granting_links(request, order_id)) is not None:
+        order = orders.filter(mail_links__in=links).first()
+        if order is not None:
+            order.by_link = True
     if order is None:
         raise Http404
     return order

@@ -47,6 +47,7 @@ def order_page(request: HttpRequest, order_id: str) -> HttpResponseBase:
         "stripe_js_url": settings.STRIPE_JS_URL,
         "stripe_key": settings.STRIPE_PUBLISHABLE_KEY,
         "typed": has_entries(request),
+        "undecided": newest is not None and newest.outcome not in NOT_LIVE,
     }
     page = render(request, f"orders/order_{state}.html", context)
     # Stripe.js shows the bank's question on this page, when it was left on another.
@@ -57,7 +58,7 @@ def order_page(request: HttpRequest, order_id: str) -> HttpResponseBase:
 @personal
 def put_back(request: HttpRequest, order_id: str) -> HttpResponse:
     """An order that ended unpaid: its goods are in the cart again, as far as they are still sold."""
-    order = own_order(request, order_id)
+    order = own_order(request, order_id, link_opens=False)
     if not order.is_closed:
         return SeeOther(reverse("order", args=[order.pk]))
     cart = cart_for_change(request)

@@ -63,7 +63,7 @@ def start_over(request: HttpRequest, order_id: str) -> HttpResponse:
 
 
 def _close(request: HttpRequest, order_id: str, wish: Wish) -> HttpResponse:
-    order = own_order(request, order_id)
+    order = own_order(request, order_id, link_opens=wish is not Wish.CANCEL)
     try:
         order = close_order(order.pk, wish, by="shopper", asked_by=Asker.SHOPPER)
     except Problem:

@@ -266,7 +266,7 @@ class CancelView(APIView):
         responses={200: OrderSerializer, 202: OrderSerializer, 404: PROBLEM, 409: PROBLEM},
     )
     def post(self, request: Request, order_id: str) -> Response:
-        order = own_order(request, order_id)
+        order = own_order(request, order_id, link_opens=False)
         required_key(request)
         validated(NothingSerializer(data=request.data))
         order = close_order(order.pk, Wish.CANCEL, by="shopper", asked_by=Asker.SHOPPER)

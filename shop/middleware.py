@@ -1,5 +1,6 @@
 """What every request passes: errors become calm pages or problems, and log lines never hold a query string."""
 
+import re
 from collections.abc import Callable
 from uuid import uuid4
 
@@ -16,6 +17,8 @@ log = structlog.get_logger(__name__)
 
 MACHINE_PATHS = ("/api/", "/webhooks/")  # their clients read problems, not pages
 RETRY_AFTER_SECONDS = 5
+# Links in mails: of an order, and to a new password.
+_WITH_TOKEN = re.compile(r"^(/orders/link/|/account/password-reset/).+")
 
 
 class DatabaseDownMiddleware:
@@ -32,7 +35,7 @@ class DatabaseDownMiddleware:
         try:
             return self.get_response(request)
         except (OperationalError, InterfaceError) as error:
-            log.warning("database_unavailable", error=type(error).__name__, path=request.path)
+            log.warning("database_unavailable", error=type(error).__name__, path=_path_to_log(request))
             return _unavailable(request)
         except Exception as error:  # noqa: BLE001  whatever it is, it is answered here and logged
             return _broken(request, error)
@@ -46,11 +49,15 @@ class DatabaseDownMiddleware:
 
 class RequestLog(RequestMiddleware):
     """One line when a request starts and one when it ends. Stripe's return puts a client secret into the query string,
-    so only the path is written (SECURITY SE12)."""
+    so only the path is written (SECURITY SE12), and of a link that a mail carries not its token (SE5)."""
 
     @staticmethod
     def format_request(request: HttpRequest) -> str:
-        return f"{request.method} {request.path}"
+        return f"{request.method} {_path_to_log(request)}"
+
+
+def _path_to_log(request: HttpRequest) -> str:
+    return _WITH_TOKEN.sub(r"\1...", request.path)
 
 
 def _unavailable(request: HttpRequest) -> HttpResponse:
@@ -67,7 +74,7 @@ def _unavailable(request: HttpRequest) -> HttpResponse:
 def _broken(request: HttpRequest, error: Exception) -> HttpResponse:
     request_id = structlog.contextvars.get_contextvars().get("request_id") or str(uuid4())
     # The traceback stands in RequestLog's line; this one says what was answered.
-    log.error("unhandled_error", error=type(error).__name__, path=request.path, request_id=request_id)
+    log.error("unhandled_error", error=type(error).__name__, path=_path_to_log(request), request_id=request_id)
     if request.path.startswith(MACHINE_PATHS):
         problem = Problem(
             "internal-error",

@@ -1,5 +1,6 @@
 """Mails: at most one of a kind, never again in doubt, due again after a definite no."""
 
+import re
 import smtplib
 import socket
 import threading
@@ -16,14 +17,14 @@ from orders.ends import mark_paid, owe_mail
 from orders.mail import message_of, send_due_mails
 from orders.models import Mail, Order
 from orders.tasks import send_mails
-from payments.models import Payment
+from payments.models import Payment, PaymentEvent
 from tests.orders.making import make_attempt, make_order, make_product, minutes_ago
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def owed(kind: Mail.Kind = Mail.Kind.RECEIPT, **order_fields) -> Mail:
-    order = make_order(**order_fields)
+def owed(kind: Mail.Kind = Mail.Kind.RECEIPT, status: str = "paid") -> Mail:
+    order = make_order(status=status, paid_at=timezone.now() if status == "paid" else None)
     owe_mail(order, kind, timezone.now())
     return Mail.objects.get(order=order)
 
@@ -64,7 +65,7 @@ def test_a_paid_orders_receipt_is_sent_once_as_text_and_html(monkeypatch):
     assert sent.to == ["ada@example.com"]
     assert isinstance(sent, outbox.EmailMultiAlternatives)
     html = str(sent.alternatives[0][0])
-    for said in (order.number, "£48.00", "Visa ending in 4242", f"/orders/{order.pk}/", "Ada Lovelace"):
+    for said in (order.number, "£48.00", "Visa ending in 4242", "/orders/link/", "Ada Lovelace"):
         assert said in sent.body and said in html, said
     assert "2 x Lamp & <Shade>: £48.00" in sent.body
     assert "Lamp &amp; &lt;Shade&gt;" in html
@@ -76,11 +77,15 @@ def test_a_paid_orders_receipt_is_sent_once_as_text_and_html(monkeypatch):
 @pytest.mark.parametrize("kind", Mail.Kind.values)
 def test_every_kind_has_its_texts_with_the_reference_in_the_subject(kind):
     order = make_order()
+    make_attempt(order, "succeeded")
     mail = Mail.objects.create(order=order, kind=kind, due_at=timezone.now())
-    message = message_of(mail)
+    message = message_of(mail, "https://shop.example/orders/link/T/")
+    html = str(message.alternatives[0][0])
     assert order.number in message.subject
-    assert order.number in message.body and order.number in str(message.alternatives[0][0])
-    assert "{{" not in message.body and "None" not in message.body
+    for text in (message.body, html):
+        assert order.number in text and "https://shop.example/orders/link/T/" in text
+        assert "{{" not in text and "{%" not in text and "None" not in text
+    assert "http" not in html.replace("https://shop.example/orders/link/T/", "")  # no picture, nothing that tracks
 
 
 def test_a_mail_that_is_not_due_yet_waits(monkeypatch):
@@ -207,9 +212,179 @@ def test_one_orders_mail_can_be_sent_alone_by_the_task_and_all_by_the_command(mo
     assert second.state == "sent"
 
 
+# --- Only what is so -------------------------------------------------------------------------------------------------
+
+CHARGED = {"phase": "succeeded", "captured_minor": 1250}
+
+
+def sent_as(kind: Mail.Kind, order: Order) -> str:
+    """What has become of an order's mail when its time has come."""
+    owe_mail(order, kind, timezone.now())
+    send_due_mails()
+    return Mail.objects.get(order=order, kind=kind).state
+
+
+def text() -> str:
+    (message,) = outbox.outbox
+    assert isinstance(message, outbox.EmailMultiAlternatives)
+    html = re.sub(r"<[^>]+>", " ", str(message.alternatives[0][0]))
+    return " ".join(f"{message.subject} {message.body} {html}".split())
+
+
+@pytest.mark.parametrize("kind", [Mail.Kind.FINISH_PAYING, Mail.Kind.CANCELED])
+def test_not_charged_is_not_said_of_an_order_that_was_paid_meanwhile(kind):
+    order = make_order()
+    make_attempt(order, "unknown")
+    Order.objects.update(status="paid", paid_at=timezone.now())
+    assert sent_as(kind, order) == "dropped"
+    assert not outbox.outbox
+    assert send_due_mails() == 0 and Mail.objects.get().state == "dropped"
+
+
+@pytest.mark.parametrize("status", ["canceled", "expired"])
+@pytest.mark.parametrize("kind", [Mail.Kind.FINISH_PAYING, Mail.Kind.CANCELED])
+def test_not_charged_is_not_said_where_money_came_late(kind, status):
+    order = make_order(status=status)
+    make_attempt(order, "canceled")
+    Payment.objects.update(**CHARGED)
+    assert sent_as(kind, order) == "dropped"
+    assert not outbox.outbox
+
+
+@pytest.mark.parametrize("outcome", ["", "unknown", "processing", "requires_action"])
+@pytest.mark.parametrize(("kind", "status"), [(Mail.Kind.FINISH_PAYING, "pending"), (Mail.Kind.CANCELED, "canceled")])
+def test_not_charged_waits_while_a_press_is_being_decided(kind, status, outcome):
+    order = make_order(status=status)
+    make_attempt(order, "declined")
+    make_attempt(order, outcome)
+    assert sent_as(kind, order) == "due"
+    mail = Mail.objects.get()
+    assert 100 < (mail.due_at - timezone.now()).total_seconds() <= 120
+    assert (mail.refusals, len(outbox.outbox)) == (0, 0)
+    order.attempts.filter(number=2).update(outcome="declined", phase="finished")
+    Mail.objects.update(due_at=minutes_ago(0))
+    assert send_due_mails() == 1
+
+
+def test_not_charged_waits_while_the_order_is_being_given_up():
+    order = make_order(closing_since=timezone.now(), closing_reason="cancel")
+    assert sent_as(Mail.Kind.FINISH_PAYING, order) == "due"
+
+
+def test_finish_paying_says_not_charged_and_until_when_it_can_be_paid():
+    order = make_order()
+    make_attempt(order, "declined")
+    assert sent_as(Mail.Kind.FINISH_PAYING, order) == "sent"
+    assert f"You were not charged for order {order.number}" in text()
+    assert text().count("was not completed. You were not charged.") == 2
+    assert f"We hold the goods for you until {order.expires_at:%-d %B, %H:%M} UTC." in text()
+    assert "Finish paying" in text() and "/orders/link/" in text()
+
+
+@pytest.mark.parametrize("fields", [{"status": "expired"}, {"expires_at": minutes_ago(1)}])
+def test_finish_paying_promises_no_goods_that_are_not_held(fields):
+    order = make_order(**fields)
+    make_attempt(order, "declined")
+    assert sent_as(Mail.Kind.FINISH_PAYING, order) == "sent"
+    assert "You were not charged." in text() and "We could not hold the goods any longer." in text()
+    assert "Finish paying" not in text() and "until" not in text()
+
+
+def test_a_canceled_order_gets_one_mail_not_two():
+    order = make_order(status="canceled")
+    make_attempt(order, "canceled")
+    assert sent_as(Mail.Kind.FINISH_PAYING, order) == "dropped"
+    assert sent_as(Mail.Kind.CANCELED, order) == "sent"
+    assert "You were not charged for it." in text()
+
+
+@pytest.mark.parametrize("status", ["pending", "canceled", "expired"])
+def test_a_receipt_is_for_paid_orders(status):
+    assert sent_as(Mail.Kind.RECEIPT, make_order(status=status)) == "dropped"
+
+
+@pytest.mark.parametrize("before", ["unknown", "processing", "open", "closing"])
+def test_the_receipt_of_a_payment_that_was_not_known_says_that_it_was_found(before):
+    order = paid_order()
+    story(order, before, "succeeded")
+    assert sent_as(Mail.Kind.RECEIPT, order) == "sent"
+    assert text().count("We found your payment.") == 2 and "It is paid, once." in text()
+
+
+@pytest.mark.parametrize("before", ["confirming", "requires_action"])
+def test_the_receipt_of_a_usual_payment_does_not(before):
+    order = paid_order()
+    story(order, "unknown", "requires_action")
+    story(order, before, "succeeded")
+    assert sent_as(Mail.Kind.RECEIPT, order) == "sent"
+    assert "found" not in text()
+
+
+def paid_order(**payment) -> Order:
+    order = make_order()
+    make_attempt(order, "succeeded")
+    Payment.objects.filter(order=order).update(**CHARGED | {"card_brand": "visa", "card_last4": "4242"} | payment)
+    Order.objects.filter(pk=order.pk).update(status="paid", paid_at=timezone.now())
+    return order
+
+
+def story(order: Order, before: str, after: str) -> None:
+    PaymentEvent.objects.create(order=order, kind="settled", from_state=before, to_state=after, asked_by="completer")
+
+
+@pytest.mark.parametrize(
+    ("refunded", "so_far", "left"), [(500, "£5.00", "£7.50"), (1250, "£12.50", "£0.00"), (1, "£0.01", "£12.49")]
+)
+def test_a_refund_mail_says_how_much_so_far_and_what_is_left(refunded, so_far, left):
+    order = paid_order(refunded_minor=refunded)
+    assert sent_as(Mail.Kind.REFUND, order) == "sent"
+    assert text().count(f"Refunded so far: {so_far} Left of what you paid: {left}") == 2
+    assert "Paid: £12.50" in text() and "Visa ending in 4242" in text()
+    assert f"Refund for order {order.number}" in text()
+
+
+def test_a_refund_that_failed_before_its_mail_is_not_mailed_and_the_next_one_is():
+    order = paid_order()
+    assert sent_as(Mail.Kind.REFUND, order) == "dropped"
+    Payment.objects.update(refunded_minor=300)
+    assert sent_as(Mail.Kind.REFUND, order) == "sent"
+    assert sent_as(Mail.Kind.REFUND, order) == "sent"
+    assert len(outbox.outbox) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "refunded", "says"),
+    [
+        ("paid", 0, "so your order goes ahead: it is paid, once"),
+        ("expired", 0, "so we send the money back"),
+        ("canceled", 1250, "so we have sent the money back"),
+    ],
+)
+def test_a_late_payment_says_what_becomes_of_it(status, refunded, says):
+    order = paid_order(refunded_minor=refunded)
+    Order.objects.update(status=status)
+    assert sent_as(Mail.Kind.LATE_MONEY, order) == "sent"
+    assert text().count(says) == 2 and "£12.50" in text()
+
+
+def test_truth_is_asked_when_the_server_is_there_and_not_before(monkeypatch):
+    """The connection may take its time, and the order goes on meanwhile."""
+    order = make_order()
+    make_attempt(order, "declined")
+    owe_mail(order, Mail.Kind.FINISH_PAYING, timezone.now())
+
+    class SlowServer(EmailBackend):
+        def open(self):
+            Order.objects.update(status="paid", paid_at=timezone.now())
+
+    monkeypatch.setattr("orders.mail.get_connection", lambda: SlowServer())
+    assert send_due_mails() == 0
+    assert Mail.objects.get().state == "dropped" and not outbox.outbox
+
+
 def test_a_mail_cannot_smuggle_a_header():
     mail = owed()
     Order.objects.update(email="ada@example.com\nBcc: eve@example.com")
     mail = Mail.objects.select_related("order").get(pk=mail.pk)
     with pytest.raises(ValueError, match="newlines"):
-        message_of(mail).message()
+        message_of(mail, "https://shop.example/").message()

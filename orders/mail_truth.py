@@ -1,0 +1,35 @@
+"""Is what a mail says still so when it is about to be sent? Between owing and sending the order goes on."""
+
+from enum import Enum, auto
+
+from orders.attempts import live_attempt, was_charged
+from orders.models import Mail, Order
+
+
+class Say(Enum):
+    NOW = auto()
+    LATER = auto()  # what it says may be so or not: a press is being decided
+    NEVER = auto()
+
+
+def what_to_say(mail: Mail) -> Say:
+    """From the rows as they are now; `mail.order` must have just been read."""
+    order = mail.order
+    match Mail.Kind(mail.kind):
+        case Mail.Kind.RECEIPT:
+            return Say.NOW if order.is_paid else Say.NEVER
+        case Mail.Kind.CANCELED:
+            return _not_charged(order) if order.status == Order.Status.CANCELED else Say.NEVER
+        case Mail.Kind.FINISH_PAYING:
+            return _not_charged(order) if order.status in (Order.Status.PENDING, Order.Status.EXPIRED) else Say.NEVER
+        case Mail.Kind.REFUND:
+            return Say.NOW if order.payments.filter(refunded_minor__gt=0).exists() else Say.NEVER
+        case Mail.Kind.LATE_MONEY:
+            return Say.NOW if was_charged(order) else Say.NEVER
+
+
+def _not_charged(order: Order) -> Say:
+    """Whether "you were not charged" may be said. Never while somebody may still find a charge (UX14)."""
+    if was_charged(order):
+        return Say.NEVER
+    return Say.LATER if order.is_closing or live_attempt(order) else Say.NOW
