@@ -16,6 +16,7 @@ from payments.errors import StaleLease
 from payments.gateways.base import Call, Intent
 from payments.leases import Lease
 from payments.models import (
+    DEAD,
     Asker,
     Attempt,
     AttemptQuerySet,
@@ -31,6 +32,12 @@ from payments.row_lock import again_on_conflict, locked_payment
 from payments.schedule import next_look
 
 log = structlog.get_logger(__name__)
+
+# An attempt in one of these leaves its shopper without an answer, and with our word to write.
+WITHOUT_ANSWER = (
+    *(Attempt.Phase.STARTED, Attempt.Phase.CONFIRMING),
+    *(Outcome.UNKNOWN, Outcome.PROCESSING, Outcome.REQUIRES_ACTION),
+)
 
 
 @dataclass(frozen=True)
@@ -93,6 +100,7 @@ def settle(payment: Payment, lease: Lease | None, finding: Finding, asked_by: As
             case _ if attempt and attempt.phase != Attempt.Phase.FINISHED:
                 _still_open(attempt, verdict, finding)
         after = attempt.payment_status if attempt else payment_now.phase
+        _owe_finish_paying(order, before, after, asked_by)
         _tell(order, payment_now, attempt, finding.calls, before, after, asked_by, actor)
         if lease and lease.model is Payment:
             Payment.objects.filter(pk=lease.pk, lease_token=lease.token).update(locked_until=None)
@@ -372,6 +380,12 @@ def _still_open(attempt: Attempt, verdict: Outcome, finding: Finding) -> None:
             "next_look_at",
         ]
     )
+
+
+def _owe_finish_paying(order: Order, before: str, after: str, asked_by: Asker) -> None:
+    """The shopper was left without an answer, and others have found out that nothing was charged: they hear of it."""
+    if asked_by != Asker.SHOPPER and before in WITHOUT_ANSWER and after in DEAD:
+        ends.owe_finish_paying(order, timezone.now())
 
 
 def _mismatch(order: Order, payment: Payment, intent: Intent) -> None:
