@@ -81,6 +81,12 @@ def rows_held(sql: str, *values: Any) -> Iterator[None]:
         other.rollback()
 
 
+def forget_connections() -> None:
+    """After an outage: no dead connection is left in this process's pool."""
+    connection.close()
+    connection.close_pool()  # type: ignore[attr-defined]
+
+
 def wait_for_waiters(count: int, seconds: float = 20) -> None:
     """Until so many sessions of this database wait for a lock."""
     end = time.monotonic() + seconds

@@ -20,7 +20,7 @@ from shop.stack.postgres import Postgres
 from shop.stack.redis import Redis
 from tests.book import CREATE, Book
 from tests.crashes.conftest import StripeProcess
-from tests.crashes.dying import in_background, press_at
+from tests.crashes.dying import forget_connections, in_background, press_at
 from tests.oracles import assert_books_agree
 from tests.payments.paying import confirms, let_leases_end, placed_order, press
 from tests.services import Stack
@@ -122,6 +122,12 @@ def test_without_a_broker_the_receipt_is_sent_later_by_command(book: Book, redis
 # --- PostgreSQL ------------------------------------------------------------------------------------------------------
 
 
+def back(postgres: Postgres) -> None:
+    """It is up again, and no dead connection is left in this process's pool."""
+    postgres.restart()
+    forget_connections()
+
+
 def test_no_database_before_the_claim_means_no_call_to_stripe(book: Book, postgres: Postgres) -> None:
     order, client = placed_order()
     postgres.stop(immediate=True)
@@ -132,8 +138,7 @@ def test_no_database_before_the_claim_means_no_call_to_stripe(book: Book, postgr
         assert answer.json()["retry"] == "same-key"
         assert int(answer.headers["Retry-After"]) > 0
     assert book.calls() == []
-    postgres.restart()
-    connection.close()
+    back(postgres)
     assert press(client, order, order.pay_key).status_code == 201
     assert_books_agree(book, order)
 
@@ -146,8 +151,7 @@ def test_the_database_dies_during_the_confirm_and_the_completer_finds_the_money(
     answer = running.result(60)
     assert (answer.status_code, answer.json()["status"]) == (202, "unknown")
     assert answer.headers["Retry-After"] == "2"
-    postgres.restart()
-    connection.close()
+    back(postgres)
     assert Attempt.objects.get(order=order).phase == "confirming"
     let_leases_end(order)
     complete_due()
@@ -158,6 +162,7 @@ def test_the_database_dies_during_the_confirm_and_the_completer_finds_the_money(
 
 
 def test_the_database_restarts_during_the_confirm_and_the_press_is_answered(book: Book, postgres: Postgres) -> None:
+    forget_connections()  # few connections: a pool full of dead ones is another test's
     order, _, running = held_press(book)
     postgres.restart(immediate=True)
     connection.close()

@@ -25,6 +25,7 @@ from payments.webhooks import LARGEST_EVENT, TRIES_BEFORE_BREAK, work_webhooks
 from shop.stack.postgres import Postgres
 from shop.stack.redis import Redis
 from tests.book import Book, Json
+from tests.crashes.dying import forget_connections
 from tests.oracles import assert_books_agree
 from tests.payments.paying import confirms, intent_of, placed_order, press
 
@@ -224,7 +225,7 @@ def test_postgresql_down_is_503_so_that_stripe_sends_it_again(postgres: Postgres
     assert deliver(event) == 503
     assert deliver(event, "t=1,v1=0") == 400
     postgres.restart()
-    connection.close()
+    forget_connections()
     assert WebhookEvent.objects.count() == 0
     assert deliver(event) == 200
     assert WebhookEvent.objects.count() == 1
