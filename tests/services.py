@@ -34,7 +34,8 @@ class Services:
     """What this pytest process runs on."""
 
     def __init__(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="payonce-tests-"))
+        _remove_leftovers()
+        self.folder = Path(tempfile.mkdtemp(prefix=f"payonce-tests-{os.getpid()}-"))
         self.postgres = Postgres(self.folder / "postgres", durable=False)
         self.redis = Redis(self.folder / "redis")
         self.env: dict[str, str] = {}
@@ -66,6 +67,17 @@ class Services:
         self.redis.kill()
         self.postgres.stop(immediate=True)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _remove_leftovers() -> None:
+    """The folders of test runs that were killed."""
+    for old in Path(tempfile.gettempdir()).glob("payonce-tests-*-*"):
+        try:
+            os.kill(int(old.name.split("-")[2]), 0)
+        except ProcessLookupError:
+            shutil.rmtree(old, ignore_errors=True)
+        except (PermissionError, ValueError):
+            pass  # somebody else's
 
 
 class Sandbox:
