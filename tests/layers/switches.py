@@ -38,8 +38,7 @@ def layer_3_off(put: Put) -> None:
     """No row lock, no question before the claim, no fencing. The constraints go by `no_constraints`."""
     no_row_lock(put)
     put(views, "claim", claim_without_asking)
-    for derived in ("attempt_id", "payment_id"):  # a derived id is a unique key too
-        put(pay, derived, lambda order_id, number: new_id())
+    no_derived_ids(put)
     put(pay, "_commit_confirming", confirm_without_asking)
     put(settling, "_refuse_stale", lambda *_: None)
 
@@ -49,6 +48,12 @@ def no_row_lock(put: Put) -> None:
     for module in (views, pay, close, complete, row_lock):
         put(module, "locked_order", read_order)
     put(settling, "locked_payment", read_payment)
+
+
+def no_derived_ids(put: Put) -> None:
+    """An id that follows from the order and a number is a unique key too, by the primary key."""
+    for derived in ("attempt_id", "payment_id"):
+        put(pay, derived, lambda order_id, number: new_id())
 
 
 def layer_4_off(put: Put) -> None:

@@ -14,7 +14,6 @@ from payments.gateways.base import gateway
 from payments.gateways.transport import Deadline
 from payments.models import Attempt, Payment
 from payments.row_lock import give_back_connections
-from shop.ids import new_id
 from tests.book import CONFIRM
 from tests.layers import switches
 from tests.layers.pressing import new_keys, opened_order
@@ -94,6 +93,7 @@ def test_the_constraints_alone_let_one_of_twenty_payments_in(off, book, monkeypa
 def test_the_row_lock_alone_lets_one_of_twenty_in(off, book, monkeypatch, opened_ahead):
     """The constraints are dropped: only the lock keeps the others out between one press's look and its insert."""
     off(2, 4, 5)
+    switches.no_derived_ids(monkeypatch.setattr)
     order, client = opened_order() if opened_ahead else placed_order()
     loiter_between_look_and_write(monkeypatch, pay, "_begin")
 
@@ -112,7 +112,7 @@ def test_with_neither_half_all_twenty_charge(off, book, monkeypatch):
     off(2, 4, 5)
     order, client = opened_order()
     switches.no_row_lock(monkeypatch.setattr)
-    monkeypatch.setattr(pay, "attempt_id", lambda order_id, number: new_id())
+    switches.no_derived_ids(monkeypatch.setattr)
     monkeypatch.setattr(pay, "_commit_confirming", switches.confirm_without_asking)
     all_look_before_any_writes(monkeypatch, pay, "_begin")
 

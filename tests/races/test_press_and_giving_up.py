@@ -10,7 +10,7 @@ from payments import close, pay, views
 from payments.close import expire_due
 from payments.complete import complete_due
 from payments.gateways.stripe import StripeGateway
-from payments.models import Attempt
+from payments.models import Asker, Attempt
 from tests.book import CANCEL, CONFIRM
 from tests.layers.pressing import opened_order
 from tests.orders.making import minutes_ago
@@ -85,6 +85,28 @@ def test_a_press_that_was_frozen_past_its_lease_meets_a_cancel(book, monkeypatch
         assert (rival[0].status, rival[0].problem) == (409, "order-already-paid")
         assert assert_one_truth(book, order) == "paid"
         assert answer.status == 201
+
+
+@pytest.mark.parametrize("point", ["claimed", "opened"])
+def test_a_wish_alone_stops_a_press_that_thaws(book, monkeypatch, point):
+    """The cancel's process died right after it had committed the wish: nothing at Stripe or in the attempt says so."""
+    order, client = opened_order()
+    run_at, owner, name = POINTS_OF_A_PRESS[point]
+
+    def wish_and_die():
+        end_leases(order)
+        return close._commit_wish(order.pk, close.Wish.CANCEL, "shopper", Asker.SHOPPER)
+
+    wished = run_at(monkeypatch, owner, name, wish_and_die)
+
+    answer = press(client, order)
+
+    assert (wished, answer.status) == ([True], 409)
+    assert book.calls(order.pk, CONFIRM) == []
+    end_leases(order)
+    complete_due()
+    assert assert_one_truth(book, order) == "canceled"
+    assert Attempt.objects.get(order=order).outcome == "released"
 
 
 @pytest.mark.parametrize("point", POINTS_OF_A_CANCEL)

@@ -12,7 +12,8 @@ from tests.book import CONFIRM
 from tests.layers.pressing import opened_order
 from tests.payments.paying import status_of
 from tests.races.crowd import at_once, meanwhile, press, run_after, same_browser
-from tests.races.truth import assert_one_truth, deliver, due_now, end_leases, event_of, settled
+from tests.races.over_http import press_over
+from tests.races.truth import assert_one_truth, deliver, due_now, end_leases, event_of, settled, wait_until
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("wide_pool", "one_try")]
 
@@ -63,6 +64,27 @@ def test_five_webhooks_and_the_answer_at_one_moment_settle_once(book):
 
     assert pressed.result().status == 201
     assert WebhookEvent.objects.get().state == "done"
+    assert assert_one_truth(book, order) == "paid"
+
+
+def test_stripe_sends_five_at_once_to_a_real_server_before_its_own_answer(book, stack):
+    """Signed by the sandbox, stored by the server, worked on by a Celery worker, while the press still waits."""
+    url = stack(threads=16, celery=True).urls[0]
+    order, client = opened_order()
+    book.rule("hold", CONFIRM, when="after", hold="answer")
+
+    with meanwhile(lambda: press_over(url, client, order, order.pay_key)) as pressed:
+        book.wait_until_held("answer")
+        intent = book.intents(order.pk)[0]["id"]
+        kind = "payment_intent.succeeded"
+        assert book.send_webhook(intent=intent, type=kind, times=5, simultaneous=True) == [200] * 5
+        wait_until(lambda: WebhookEvent.objects.filter(state="done").exists())
+        order.refresh_from_db()
+        assert order.status == "paid"
+        book.release("answer")
+
+    assert pressed.result().status == 201
+    assert WebhookEvent.objects.count() == 1
     assert assert_one_truth(book, order) == "paid"
 
 

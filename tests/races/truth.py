@@ -3,6 +3,7 @@
 import datetime
 import json
 import time
+from collections.abc import Callable
 
 import stripe
 from django.conf import settings
@@ -47,6 +48,14 @@ def end_leases(order: Order) -> None:
 def due_now(order: Order) -> None:
     """The ladder's next look is due."""
     Attempt.objects.filter(order=order, next_look_at__isnull=False).update(next_look_at=timezone.now())
+
+
+def wait_until(so: Callable[[], bool], seconds: float = 30) -> None:
+    """Another process will have done it."""
+    end = time.monotonic() + seconds
+    while not so():
+        assert time.monotonic() < end, "it did not come to this"
+        time.sleep(0.02)
 
 
 def deliver(event: Json) -> int:
