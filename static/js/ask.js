@@ -45,16 +45,15 @@ const unreadable = (status) =>
 payonce.backOff = (tries, retryAfter = 0) =>
   Math.max(retryAfter, Math.random() * Math.min(LONGEST_PAUSE_SECONDS, 2 ** tries));
 
-// Over sooner if the connection comes back, or the page is looked at again.
-payonce.pause = (seconds) =>
+// Over sooner if the connection comes back, or on one of the events named.
+payonce.pause = (seconds, ...events) =>
   new Promise((resolve) => {
+    const ends = ["online", ...events];
     const over = () => {
       clearTimeout(timer);
-      window.removeEventListener("online", over);
-      document.removeEventListener("visibilitychange", over);
+      for (const event of ends) window.removeEventListener(event, over);
       resolve();
     };
     const timer = setTimeout(over, seconds * 1000);
-    window.addEventListener("online", over);
-    document.addEventListener("visibilitychange", over);
+    for (const event of ends) window.addEventListener(event, over);
   });

@@ -19,17 +19,18 @@ const say = (text) => {
 
 async function watch() {
   for (let tries = 1; ; tries += 1) {
-    while (document.hidden) await pause(3600);
+    while (document.hidden) await pause(3600, "visibilitychange");
     const answer = await look();
+    if (answer.retry === "no") return say("This page is out of date. Load it again to see how your order is doing.");
     say(answer.status ? "This page asks again by itself, and shows the answer as soon as there is one."
       : "No connection. This page asks again as soon as there is one.");
-    await pause(backOff(tries, Math.max(2, answer.retryAfter)));
+    await pause(backOff(tries, Math.max(2, answer.retryAfter)), "visibilitychange");
   }
 }
 
 async function look() {
   const answer = await ask("POST", statusUrl);
-  if (answer.status === 200) {
+  if (answer.status === 200 && answer.body) {
     if (hasMoved(answer.body)) {
       location.reload();
       await forever();

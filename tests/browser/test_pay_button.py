@@ -125,8 +125,7 @@ def test_with_the_guard_removed_many_presses_leave_and_one_charge_is_made(shoppe
     shopper.page.route("**/js/pay_button.js", _without_the_guard)
     shopper.go_to_payment()
     _hold_the_bank(book, shopper)
-    for _ in range(6):
-        shopper.pay_button.click()
+    shopper.pay_button.evaluate("button => { for (let press = 1; press <= 6; press += 1) button.click() }")
     book.wait_until_held("bank")
     book.release("bank")
 
@@ -144,7 +143,7 @@ def _without_the_guard(route: Route) -> None:
 
 def test_each_of_many_fresh_pages_sends_its_press(shopper: Shopper):
     """Disabling must never swallow the submission itself (FAILURES 4)."""
-    for _ in range(5):
+    for _ in range(3):
         shopper.order = ""
         shopper.api("GET", "/api/cart/")
         shopper.place_order("PCL-HB-6", quantity=1 + len(shopper.presses))
@@ -154,4 +153,4 @@ def test_each_of_many_fresh_pages_sends_its_press(shopper: Shopper):
         shopper.pay_button.click()
         shopper.wait_for_receipt()
         assert shopper.charged() == 1
-    assert len(shopper.presses) == 5
+    assert len(shopper.presses) == 3
