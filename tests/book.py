@@ -213,6 +213,10 @@ class Book:
         now: float = clock["now"]
         return now
 
+    def search_lag(self, seconds: float) -> None:
+        """How long ago everything was as a search sees it; 60 s unless told."""
+        self._ask("PUT", "search", {"lag_seconds": seconds})
+
     def now(self) -> float:
         clock: Json = self._ask("GET", "clock")
         now: float = clock["now"]

@@ -17,6 +17,7 @@ webhooks, and it is as strict as Stripe. It never saves a careless shop: asked p
     faults.py         rules that lose, delay or spoil answers
     webhooks.py       signed deliveries with retries
     bulk.py           succeeded payments by the hundred thousand, as rows
+    search.py         which sees everything as it was a minute ago (freshness.py); customers.py
     clock.py          its time, which can be moved forward
     control.py        /_sandbox/*: the switches, with verdict.py, dashboard.py and bank.py
     pages/            the human page and the stand-in for Stripe.js

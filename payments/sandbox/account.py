@@ -18,6 +18,7 @@ from . import API_VERSION
 from .book import Book
 from .clock import Clock
 from .errors import lock_timeout
+from .freshness import Freshness
 from .idempotency import KeyStore, Stored
 from .ids import new_id
 from .shelf import Render, Shelf, dump
@@ -26,8 +27,9 @@ Json = dict[str, Any]
 
 INTENT, CHARGE, EVENT = "payment_intent", "charge", "event"
 METHOD, TOKEN, BALANCE = "payment_method", "confirmation_token", "balance_transaction"
-REFUND, DISPUTE = "refund", "dispute"
-_NOUNS = (INTENT, CHARGE, EVENT, METHOD, TOKEN, BALANCE, REFUND, DISPUTE)
+REFUND, DISPUTE, CUSTOMER = "refund", "dispute", "customer"
+_NOUNS = (INTENT, CHARGE, EVENT, METHOD, TOKEN, BALANCE, REFUND, DISPUTE, CUSTOMER)
+_SEARCHED = (INTENT, CUSTOMER)
 
 LOCK_WAIT_SECONDS = 2.0  # how long a mutation waits for another one of the same object before lock_timeout
 _CALLS_KEPT = 100_000
@@ -60,6 +62,7 @@ class Account:
         self._empty()
 
     def _empty(self) -> None:
+        self.freshness = Freshness(self.clock)
         self.shelves: dict[str, Shelf] = {noun: Shelf(self.renders.get(noun)) for noun in _NOUNS}
         self.charges_of: dict[str, list[str]] = defaultdict(list)
         self.intents_of: dict[str, list[str]] = defaultdict(list)  # by metadata.order
@@ -108,8 +111,12 @@ class Account:
     def begin(self, cause: Cause) -> Change:
         return Change(self, cause)
 
-    def place(self, noun: str, thing: Json, private: Json | None, inner: str | None = None) -> str:
+    def place(
+        self, noun: str, thing: Json, private: Json | None, inner: str | None = None, at: float | None = None
+    ) -> str:
         new = thing["id"] not in self.shelves[noun]
+        if noun in _SEARCHED:
+            self.freshness.note(noun, thing["id"], None if new else self.shelves[noun].text(thing["id"]), at)
         if noun == CHARGE and new and thing["payment_intent"]:
             self.charges_of[thing["payment_intent"]].append(thing["id"])
         if noun == CHARGE and thing["captured"] and thing["metadata"].get("order"):
@@ -182,7 +189,7 @@ class Account:
 
     def _redo(self, line: Json) -> None:
         for noun, thing, private in line["objects"]:
-            self.place(noun, thing, private)
+            self.place(noun, thing, private, at=line["at"])
         for event, noun, inner, deliver in line["events"]:
             text = dump(inner) if inner is not None else self.shelves[noun].text(event["about"])
             self.place(EVENT, {key: value for key, value in event.items() if key != "about"}, None, text)

@@ -4,6 +4,7 @@
     GET|POST|DELETE rules    POST release/NAME        (faults.py)
     GET|PUT webhooks         POST webhooks/send       (webhooks.py)
 
+    GET|PUT search           {"lag_seconds": n}       (freshness.py)
     POST bulk                                         (bulk.py)
 
 verdict.py, dashboard.py and bank.py say what theirs are.
@@ -18,6 +19,7 @@ from typing import Any
 from . import API_VERSION, bank, bulk, dashboard, verdict
 from .account import EVENT, Account, Change
 from .faults import Rules
+from .freshness import LAG_SECONDS
 from .later import Later
 from .switches import Ask, Refused, Switches, from_dashboard, make_change, only
 from .webhooks import Disguise, Webhooks
@@ -42,6 +44,8 @@ class Control:
             ("GET", "webhooks"): lambda ask: self.webhooks.state(),
             ("PUT", "webhooks"): lambda ask: self.webhooks.switch(ask.body),
             ("POST", "webhooks", "send"): lambda ask: self.send(ask.body),
+            ("GET", "search"): lambda ask: self.search(),
+            ("PUT", "search"): lambda ask: self.lag(ask.body),
             ("POST", "reset"): lambda ask: self.reset(),
             **verdict.switches(account),
             **dashboard.switches(account),
@@ -70,6 +74,13 @@ class Control:
         self.account.advance(float(only(body, "advance_seconds").get("advance_seconds", 0)))
         self.later.look_again()
         return self.clock()
+
+    def search(self) -> Json:
+        return {"lag_seconds": self.account.freshness.lag_seconds}
+
+    def lag(self, body: Json) -> Json:
+        self.account.freshness.lag_seconds = float(only(body, "lag_seconds").get("lag_seconds", LAG_SECONDS))
+        return self.search()
 
     def release(self, name: str) -> Json:
         if not self.rules.release(name):

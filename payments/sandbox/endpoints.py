@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from . import dispute_endpoints, event_endpoints, intents, methods, refund_endpoints
+from . import customer_endpoints, dispute_endpoints, event_endpoints, intents, methods, refund_endpoints
 from .account import CHARGE, INTENT, METHOD, TOKEN, Account, Change
+from .addresses import ADDRESS, SHIPPING
 from .endpoint import EXPAND, LIST, RETRIEVE, Context, Endpoint, itself, listing, retrieving
 from .errors import invalid_request, missing_object, refused_parameter
 from .forms import (
@@ -20,22 +21,12 @@ from .forms import (
     one_of,
     text,
 )
+from .search import SEARCH, searching
 
 Json = dict[str, Any]
 
-_ADDRESS = hash_of(
-    clearable=True, **dict.fromkeys(("city", "country", "line1", "line2", "postal_code", "state"), text(clearable=True))
-)
-_SHIPPING = hash_of(
-    clearable=True,
-    address=_ADDRESS,
-    name=text(),
-    carrier=text(),
-    phone=text(clearable=True),
-    tracking_number=text(),
-)
 _BILLING = hash_of(
-    address=_ADDRESS,
+    address=ADDRESS,
     email=text(clearable=True),
     name=text(clearable=True),
     phone=text(clearable=True),
@@ -67,7 +58,7 @@ _DESCRIBED = {
     "payment_method_options": anything,
     "receipt_email": text(800, clearable=True),
     "setup_future_usage": _FUTURE_USAGE,
-    "shipping": _SHIPPING,
+    "shipping": SHIPPING,
     "excluded_payment_method_types": _METHOD_TYPES,
     "allowed_payment_method_types": _METHOD_TYPES,
     "capture_method": _CAPTURE_METHOD,
@@ -77,6 +68,7 @@ _DESCRIBED = {
 }
 _DESCRIBED_AT_LENGTH = _DESCRIBED | {
     "description": text(1000, clearable=True),
+    "customer": text(),
     "metadata": metadata,
     "statement_descriptor": text(22, clearable=True),
     "statement_descriptor_suffix": text(22, clearable=True),
@@ -132,7 +124,7 @@ _TOKEN_READERS = {
     "payment_method_options": anything,
     "return_url": text(),
     "setup_future_usage": _FUTURE_USAGE,
-    "shipping": _SHIPPING,
+    "shipping": SHIPPING,
     "payment_method_data": _METHOD_DATA,
     "expand": EXPAND,
 }
@@ -193,6 +185,8 @@ ENDPOINTS = (
     Endpoint("GET", "/v1/payment_intents", INTENT,
              Shape(LIST | {"customer": text()}),
              listing(INTENT, "/v1/payment_intents", wanted=_of_customer), is_list=True),
+    Endpoint("GET", "/v1/payment_intents/search", INTENT, SEARCH,
+             searching(INTENT, "/v1/payment_intents/search"), is_list=True),
     Endpoint("GET", "/v1/payment_intents/{}", INTENT, Shape({"expand": EXPAND, "client_secret": text()}),
              _retrieve_intent, publishable=True),
     Endpoint("POST", "/v1/payment_intents/{}", INTENT, _UPDATE,
@@ -221,6 +215,7 @@ ENDPOINTS = (
     *event_endpoints.ENDPOINTS,
     *refund_endpoints.ENDPOINTS,
     *dispute_endpoints.ENDPOINTS,
+    *customer_endpoints.ENDPOINTS,
 )  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .account import BALANCE, CHARGE, DISPUTE, INTENT, METHOD, REFUND, Account
+from .account import BALANCE, CHARGE, CUSTOMER, DISPUTE, INTENT, METHOD, REFUND, Account
 from .errors import refused_parameter
 
 Json = dict[str, Any]
@@ -16,7 +16,7 @@ _FIELDS: dict[str, dict[str, str | None]] = {
     INTENT: {
         "latest_charge": CHARGE,
         "payment_method": METHOD,
-        "customer": None,
+        "customer": CUSTOMER,
         "application": None,
         "on_behalf_of": None,
         "review": None,
@@ -27,14 +27,14 @@ _FIELDS: dict[str, dict[str, str | None]] = {
         "balance_transaction": BALANCE,
         "failure_balance_transaction": None,
         "refunds": REFUND,
-        "customer": None,
+        "customer": CUSTOMER,
         "application": None,
         "application_fee": None,
         "on_behalf_of": None,
         "review": None,
         "source_transfer": None,
     },
-    METHOD: {"customer": None},
+    METHOD: {"customer": CUSTOMER},
     BALANCE: {"source": CHARGE},
     REFUND: {
         "balance_transaction": BALANCE,
@@ -42,10 +42,11 @@ _FIELDS: dict[str, dict[str, str | None]] = {
         "charge": CHARGE,
         "payment_intent": INTENT,
         "payment_method": METHOD,
-        "customer": None,
+        "customer": CUSTOMER,
         "source_transfer_reversal": None,
         "transfer_reversal": None,
     },
+    CUSTOMER: {"default_source": None, "test_clock": None},
     DISPUTE: {"charge": CHARGE, "payment_intent": INTENT},
 }
 

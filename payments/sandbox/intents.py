@@ -15,6 +15,7 @@ from .account import INTENT, METHOD, Change
 from .cards import AUTHENTICATION_REQUIRED, GENERIC, Decline, Forced
 from .charges import capture_charge, make_charge
 from .currencies import check_amount, check_currency
+from .customers import check_customer
 from .errors import StripeError, invalid_request, missing_object, refused_parameter, unexpected_state
 from .forms import merged_metadata
 from .ids import new_client_secret, new_id, random_text
@@ -28,8 +29,10 @@ _CONFIRMABLE = ("requires_payment_method", "requires_confirmation", "requires_ac
 _CANCELABLE = ("requires_payment_method", "requires_capture", "requires_confirmation", "requires_action")
 _UPDATABLE = ("requires_payment_method", "requires_confirmation", "requires_action")
 _ONLY_WITH_CONFIRM = ("confirmation_token", "error_on_requires_action", "mandate_data", "off_session", "return_url")
-_FREE_TEXT = ("description", "receipt_email", "shipping", "statement_descriptor", "statement_descriptor_suffix",
-              "transfer_group", "setup_future_usage", "payment_method_options")  # fmt: skip
+_FREE_TEXT = (
+    "customer", "description", "receipt_email", "shipping", "statement_descriptor", "statement_descriptor_suffix",
+    "transfer_group", "setup_future_usage", "payment_method_options",
+)  # fmt: skip
 
 
 def create(change: Change, params: Json, forced: Forced | None = None) -> Json:
@@ -40,6 +43,8 @@ def create(change: Change, params: Json, forced: Forced | None = None) -> Json:
         for name in _ONLY_WITH_CONFIRM:
             if name in params:
                 raise refused_parameter(f"`{name}` can only be provided when `confirm` is `true`.", name)
+    if "customer" in params:
+        check_customer(change, params["customer"])
     if "payment_method" in params and not confirming:
         check_usable(change, params["payment_method"])
     intent_id = new_id("pi")
@@ -149,6 +154,8 @@ def update(change: Change, intent_id: str, params: Json) -> Json:
     wanted = {"amount": intent["amount"], "currency": intent["currency"], **params}
     currency = check_currency(wanted["currency"])
     check_amount(wanted["amount"], currency)
+    if "customer" in params:
+        check_customer(change, params["customer"])
     if "payment_method" in params:
         check_usable(change, params["payment_method"])
     before = dict(intent)

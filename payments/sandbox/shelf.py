@@ -105,6 +105,15 @@ class Shelf:
             assert thing is not None
             yield thing
 
+    def newest_first(self, after: str | None = None, among: Iterable[str] | None = None) -> Iterator[str]:
+        """Ids, those after `after` only."""
+        self._arrange()
+        last = self._place[after] - 1 if after in self._place else len(self._order) - 1
+        places: Sequence[int] = range(last, -1, -1)
+        if among is not None:
+            places = sorted((self._place[key] for key in among if self._place[key] <= last), reverse=True)
+        return (self._order[place] for place in places)
+
     def page(
         self,
         *,

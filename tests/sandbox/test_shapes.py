@@ -24,6 +24,7 @@ CLASSES: dict[str, type[stripe.StripeObject]] = {
     "confirmation_token": stripe.ConfirmationToken,
     "balance_transaction": stripe.BalanceTransaction,
     "refund": stripe.Refund,
+    "customer": stripe.Customer,
     "dispute": stripe.Dispute,
 }
 NOT_UNLESS_EXPANDED = {"charge": {"refunds"}}  # Stripe: since 2022-11-15
@@ -56,6 +57,7 @@ def things(shop: Shop, book: Book) -> dict[str, list[dict[str, Any]]]:
         "event": [event.to_dict() for event in client.v1.events.list().data],
         "confirmation_token": [token.to_dict()],
         "refund": [each.to_dict() for each in client.v1.refunds.list().data],
+        "customer": [client.v1.customers.create({}).to_dict()],
         "dispute": [each.to_dict() for each in client.v1.disputes.list().data],
         "balance_transaction": [charge.balance_transaction.to_dict()],
     }
@@ -103,7 +105,7 @@ def _compare(value: Any, shape: Any, where: str) -> None:
 def test_ids_look_like_stripes(things: dict[str, list[dict[str, Any]]]) -> None:
     prefixes = {"payment_intent": "pi_3", "payment_method": "pm_1", "charge": "ch_3", "event": "evt_",
                 "confirmation_token": "ctoken_1", "balance_transaction": "txn_",
-                "refund": "re_3", "dispute": "du_1"}  # fmt: skip
+                "refund": "re_3", "dispute": "du_1", "customer": "cus_"}  # fmt: skip
     for name, prefix in prefixes.items():
         assert all(thing["id"].startswith(prefix) and thing["object"] == name for thing in things[name])
         assert all(thing.get("livemode", False) is False for thing in things[name])
