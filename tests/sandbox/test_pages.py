@@ -88,6 +88,45 @@ def test_send_the_webhook_five_times(shop: Shop, url: str, sink: Sink) -> None:
     assert len(sink.got) >= before + 5
 
 
+def test_refunds_disputes_and_the_clock_are_shown(shop: Shop, book: Book, url: str) -> None:
+    assert "That cannot be done now" in press(url, "refund")
+    shop.paid("order_42")
+    assert "Refunds" not in ask(url, "/")[2]
+    page = press(url, "refund")
+    assert 'aria-label="Refunds"' in page and book.refunds("order_42")[0]["id"] in page
+    assert book.refunds("order_42")[0]["idempotency_key"] is None
+    shop.paid("order_43")
+    page = press(url, "dispute")
+    assert 'aria-label="Disputes"' in page and book.disputes("order_43")[0]["id"] in page
+    assert "Clock: right" in page
+    assert "24 h ahead" in press(url, "day")
+
+
+def test_another_shop_is_paid(shop: Shop, book: Book, url: str) -> None:
+    assert "50.00 GBP" in press(url, "foreign")
+    assert [charge["metadata"] for charge in book.charges()] == [{}]
+
+
+def test_the_switches_of_banks_and_webhooks(shop: Shop, book: Book, url: str, sink: Sink) -> None:
+    press(url, "processing")
+    assert shop.paid().status == "processing"
+    press(url, "pending")
+    assert shop.client.v1.refunds.create({"payment_intent": shop.paid().id}).status == "pending"
+    press(url, "yes")
+    assert {intent["status"] for intent in book.intents()} == {"succeeded"}
+    assert [refund["status"] for refund in book.refunds()] == ["succeeded"]
+    press(url, "processing")
+    shop.paid("declined")
+    press(url, "no")
+    assert book.intents("declined")[0]["status"] == "requires_payment_method"
+    press(url, "reordered")
+    assert book.webhooks()["mode"] == "reordered"
+    press(url, "never")
+    sent = len(sink.got)
+    assert "not Stripe" in press(url, "forged")
+    assert len(sink.got) > sent
+
+
 @pytest.mark.parametrize("path", ["/stripe.js", "/elements/card", "/static/card.js", "/static/card.css"])
 def test_the_browsers_files_are_served(url: str, book: Book, path: str) -> None:
     status, headers, body = ask(url, path)

@@ -11,8 +11,9 @@ from payments.sandbox.cards import BY_NUMBER, Card
 from payments.sandbox.control import Control
 
 from .challenge import answer_challenge_page, show_challenge
-from .front import act_on_switch, show_front
+from .front import show_front
 from .html import page, tag
+from .switchboard import act_on_switch
 
 _STATIC = Path(__file__).parent / "static"
 _KINDS = {".js": "text/javascript", ".css": "text/css", ".html": "text/html"}
