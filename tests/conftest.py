@@ -13,7 +13,10 @@ from shop.redis_pause import end_redis_pause
 from shop.stack.postgres import Postgres
 from shop.stack.redis import Redis
 from tests.book import Book
+from tests.emptying import empty_by_deleting
 from tests.services import Stack, services, start_stack
+
+empty_by_deleting()
 
 
 @pytest.fixture(autouse=True)
