@@ -22,4 +22,4 @@ def _empty_database(case: TransactionTestCase) -> None:
 
 def empty_by_deleting() -> None:
     """Let every transactional test end so. Called once, before the first test."""
-    TransactionTestCase._fixture_teardown = _empty_database  # type: ignore[method-assign]
+    TransactionTestCase._fixture_teardown = _empty_database  # type: ignore[attr-defined]
