@@ -329,12 +329,16 @@ class Refund(Leased):
 
 # Won: the money is back. A warning is only a question of the bank's: no money has moved, and a refund answers it best.
 NOT_WITHHELD = ("won", "warning_needs_response", "warning_under_review", "warning_closed")
+DECIDED = ("won", "lost", "prevented", "warning_closed")
 
 
 class DisputeQuerySet(models.QuerySet["Dispute"]):
     def withholding(self) -> "DisputeQuerySet":
         """The bank has this money, or keeps it: it cannot be refunded as well."""
         return self.exclude(status__in=NOT_WITHHELD)
+
+    def undecided(self) -> "DisputeQuerySet":
+        return self.exclude(status__in=DECIDED)
 
 
 class Dispute(models.Model):

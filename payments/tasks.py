@@ -3,7 +3,7 @@
 import structlog
 from celery import shared_task
 
-from payments import close, complete, events, pay, retention, webhooks
+from payments import close, complete, events, pay, retention, sweep, webhooks
 from payments.errors import GatewayError
 from payments.heartbeats import beat
 from payments.models import Asker, Heartbeat
@@ -47,6 +47,16 @@ def read_events() -> None:
         log.warning("events_not_read", error=str(error))
     if webhooks.work_webhooks():
         nudge("orders.send_mails")
+    give_back_connections()
+
+
+@shared_task(name="payments.sweep")
+def sweep_due() -> None:
+    """Go on comparing Stripe's book with our rows, where that is due."""
+    try:
+        sweep.sweep_due()
+    except GatewayError as error:
+        log.warning("not_swept", error=str(error))
     give_back_connections()
 
 

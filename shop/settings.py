@@ -247,6 +247,7 @@ CELERY_BEAT_SCHEDULE = {
     "complete": {"task": "payments.complete", "schedule": 30.0},
     "work-webhooks": {"task": "payments.work_webhooks", "schedule": 30.0},
     "read-events": {"task": "payments.read_events", "schedule": 60.0},
+    "sweep": {"task": "payments.sweep", "schedule": 60.0},  # goes on with what is due: payments.sweep.PLANS
     "expire-orders": {"task": "payments.expire_orders", "schedule": 60.0},
     "send-mails": {"task": "orders.send_mails", "schedule": 30.0},
     "forget-keys": {"task": "payments.forget_keys", "schedule": 3600.0},

@@ -1,0 +1,124 @@
+"""Duplicates: a second charge of one order. Found by the sweep; refunded once, by staff or by the setting (RULES R89).
+
+No row of ours asked for that charge, so none can be its refund's: the open break is. It carries the exact call, whose
+gateway key comes from the charge alone, and names no amount: all that is left of that charge goes back. However often
+the sweep and staff run it, together or years apart, Stripe moves the money once and refuses the rest.
+"""
+
+import structlog
+from django.conf import settings
+from django.utils import timezone
+
+from orders.models import Order
+from payments.breaks import Difference
+from payments.errors import Invalid
+from payments.gateways.base import Call, SeenCharge, SeenRefund, gateway
+from payments.gateways.transport import Deadline
+from payments.models import Asker, Break, Payment, PaymentEvent
+from payments.row_lock import give_back_connections
+from payments.settle import called
+from shop.money import money_text
+
+log = structlog.get_logger(__name__)
+
+
+def double_charge(charge: SeenCharge, order: Order, good: Payment) -> Difference | None:
+    """The difference that a second charge is; None once all of it has gone back, whoever did that."""
+    left = charge.captured_minor - charge.refunded_minor
+    if left <= 0:
+        return None
+    if charge.id == good.charge_id:
+        raise AssertionError(f"Bug! {charge.id} is the good charge of {good}.")
+    text = money_text(left, charge.currency)
+    return Difference(
+        kind=Break.Kind.DOUBLE_CHARGE,
+        subject=charge.id,
+        order=order,
+        payment=good,
+        amount_minor=left,
+        currency=charge.currency,
+        proposal=f"Give {text} back: the prepared refund is of {charge.id}, never of {good.charge_id}.",
+        evidence={
+            "intent": charge.intent_id,
+            "good_intent": good.intent_id,
+            "good_charge": good.charge_id,
+            "prepared_refund": {
+                "key": f"{settings.PAYMENT_ENV}:refund:dup:{charge.id}",
+                "params": {
+                    "charge": charge.id,
+                    "reason": "duplicate",
+                    "metadata": {
+                        "order": order.pk,
+                        "payment": good.pk,
+                        "env": settings.PAYMENT_ENV,
+                        "duplicate_of": good.charge_id or "",
+                    },
+                },
+            },
+        },
+    )
+
+
+def refund_duplicate(found: Break, asked_by: Asker = Asker.STAFF, actor: str = "") -> SeenRefund | None:
+    """Carry the prepared refund of a double charge out, or learn that it was; None if there is nothing left to do.
+
+    Raises:
+        GatewayError: Stripe has not said yes. Running it again is safe, whatever became of this call.
+    """
+    found = Break.objects.get(pk=found.pk)
+    if found.kind != Break.Kind.DOUBLE_CHARGE or "prepared_refund" not in found.evidence:
+        raise ValueError(f"no refund is prepared for {found}")
+    if found.resolved_at is not None:
+        return None
+    prepared = found.evidence["prepared_refund"]
+    _refuse_good_charge(prepared["params"]["charge"])
+    calls: list[Call] = []
+    give_back_connections()
+    seen: SeenRefund | None = None
+    try:
+        deadline = Deadline(settings.CONFIRM_TIMEOUT.total_seconds())
+        seen = gateway().create_refund(prepared["params"], prepared["key"], deadline, calls)
+    except Invalid as error:
+        if error.code != "charge_already_refunded":
+            raise
+    finally:
+        _tell(found, seen, calls, asked_by, actor)
+    _note(found, seen, actor or asked_by)
+    return seen
+
+
+def _refuse_good_charge(charge_id: str) -> None:
+    if Payment.objects.filter(charge_id=charge_id).exists():
+        raise AssertionError(f"Bug! {charge_id} is a charge that a payment of ours names: it is no duplicate.")
+
+
+def _note(found: Break, seen: SeenRefund | None, by: str) -> None:
+    """What came of it, on the break. One that is still pending stays open until the sweep finds it gone."""
+    outcome = (
+        {"id": seen.id, "status": seen.status, "amount": seen.amount_minor} if seen else {"status": "was refunded"}
+    )
+    found.evidence = {**found.evidence, "refund": outcome}
+    if seen is None or seen.status == "succeeded":
+        found.resolved_at, found.resolved_by, found.note = timezone.now(), by[:80], "the duplicate was refunded"
+    found.save(update_fields=["evidence", "resolved_at", "resolved_by", "note"])
+    log.warning("duplicate_refunded", charge=found.subject, order=found.order_id, refund=outcome)
+
+
+def _tell(found: Break, seen: SeenRefund | None, calls: list[Call], asked_by: Asker, actor: str) -> None:
+    """The story of the order that was charged twice: every call, whatever came of it."""
+    if found.order is None or found.payment is None:
+        return
+    events = [called(call, found.order, found.payment, None, asked_by, actor) for call in calls]
+    if seen is not None:
+        events.append(
+            PaymentEvent(
+                order=found.order,
+                payment=found.payment,
+                kind="duplicate refunded",
+                to_state=seen.status,
+                asked_by=asked_by,
+                actor=actor,
+                note=f"{money_text(seen.amount_minor, seen.currency)} of {found.subject}, {seen.id}"[:200],
+            )
+        )
+    PaymentEvent.objects.bulk_create(events)

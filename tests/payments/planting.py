@@ -1,0 +1,101 @@
+"""Books that do not match, for tests of the sweep: what a lost database, another system or a bug would leave."""
+
+import datetime
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from django.conf import settings
+from django.core.management import call_command
+from django.db import connection
+from django.utils import timezone
+
+from orders.models import Order
+from payments.models import Break, Payment
+from payments.sweep import Swept, sweep
+from shop.ids import new_id
+from tests.book import Book, Json
+from tests.payments.paying import placed_order, press
+
+
+def swept(hours: float = 2, **options: Any) -> Swept:
+    """One round over the last so many hours."""
+    return sweep(timezone.now() - datetime.timedelta(hours=hours), **options)
+
+
+def sweep_payments(capsys: Any, *options: str) -> tuple[int, dict[str, Any], str]:
+    """The command's exit code, what it says with --json, and what it tells on stderr."""
+    try:
+        call_command("sweep_payments", "--json", *options)
+    except SystemExit as exit_:
+        code = int(str(exit_.code))
+    said = capsys.readouterr()
+    return code, json.loads(said.out) if said.out else {}, said.err
+
+
+def open_breaks() -> list[tuple[str, str]]:
+    return list(Break.objects.filter(resolved_at=None).order_by("kind", "subject").values_list("kind", "subject"))
+
+
+def paid_order(**fields: Any) -> Order:
+    order, client = placed_order(**fields)
+    assert press(client, order).status_code == 201
+    order.refresh_from_db()
+    return order
+
+
+def payment_of(order: Order) -> Payment:
+    return Payment.objects.get(order=order)
+
+
+def ours(order: Order | str, payment: str = "") -> dict[str, str]:
+    """Metadata as every intent of ours carries it."""
+    return {
+        "order": order if isinstance(order, str) else order.pk,
+        "payment": payment or new_id(),
+        "env": settings.PAYMENT_ENV,
+    }
+
+
+def second_charge(book: Book, order: Order, **parts: Any) -> Json:
+    """An intent that a bug made for an order which is paid already."""
+    return book.foreign_payment(order.total_minor, order.currency.lower(), ours(order), **parts)
+
+
+@contextmanager
+def no_triggers() -> Iterator[Any]:
+    """A cursor that may write what our triggers refuse: this is a database that was left behind, or tampered with."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET session_replication_role = replica")
+        try:
+            yield cursor
+        finally:
+            cursor.execute("SET session_replication_role = DEFAULT")
+
+
+def lose_payment(order: Order) -> None:
+    """The last commits are gone with a database (crash point C22): nothing here knows that the order was paid."""
+    with no_triggers() as cursor:
+        for table in ("payments_paymentevent", "payments_attempt", "payments_payment", "orders_mail"):
+            cursor.execute(f"DELETE FROM {table} WHERE order_id = %s", [order.pk])
+        cursor.execute("UPDATE orders_order SET status = 'pending', paid_at = NULL WHERE id = %s", [order.pk])
+
+
+def tamper(payment: Payment, **columns: Any) -> None:
+    with no_triggers() as cursor:
+        for column, value in columns.items():
+            cursor.execute(f"UPDATE payments_payment SET {column} = %s WHERE id = %s", [value, payment.pk])
+
+
+def whole_database() -> dict[str, list[Any]]:
+    """Every row of ours, to show that nothing was written."""
+    with connection.cursor() as cursor:
+        tables = [
+            name for name in connection.introspection.table_names(cursor) if name.startswith(("pay", "ord", "shop"))
+        ]
+        rows = {}
+        for table in (name for name in tables if name.startswith(("payments_", "orders_", "shop_"))):
+            cursor.execute(f'SELECT to_jsonb(t)::text FROM "{table}" t ORDER BY 1')
+            rows[table] = cursor.fetchall()
+    return rows
