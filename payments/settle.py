@@ -98,7 +98,7 @@ def settle(payment: Payment, lease: Lease | None, finding: Finding, asked_by: As
             case Outcome.RELEASED if attempt:
                 _released(order, attempt)
             case _ if attempt and attempt.phase != Attempt.Phase.FINISHED:
-                _still_open(attempt, verdict, finding)
+                _still_open(attempt, verdict, finding, asked_by)
         after = attempt.payment_status if attempt else payment_now.phase
         _owe_finish_paying(order, before, after, asked_by)
         _tell(order, payment_now, attempt, finding.calls, before, after, asked_by, actor)
@@ -356,15 +356,15 @@ def _finish(
     )
 
 
-def _still_open(attempt: Attempt, verdict: Outcome, finding: Finding) -> None:
+def _still_open(attempt: Attempt, verdict: Outcome, finding: Finding, asked_by: Asker) -> None:
     """Not decided: say what is known, let the row go, and note when to look again."""
     attempt.outcome = verdict
     attempt.was_pending = attempt.was_pending or verdict in (Outcome.REQUIRES_ACTION, Outcome.PROCESSING)
     attempt.stored_5xx = attempt.stored_5xx or finding.stored_5xx
     if finding.intent is not None:
-        # Only a look that reached Stripe climbs the ladder.
-        attempt.looks += 1
         attempt.looked_at = timezone.now()
+        # Only the completer's own looks that reached Stripe climb its ladder: a page that polls must not use it up.
+        attempt.looks += asked_by == Asker.COMPLETER
     attempt.lease_token += 1
     attempt.locked_until = None
     attempt.next_look_at = next_look(attempt)

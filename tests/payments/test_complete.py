@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.core.management import CommandError, call_command
 from django.db import OperationalError
 from django.utils import timezone
@@ -163,7 +164,7 @@ def test_looks_that_reach_stripe_climb_the_ladder(book: Book) -> None:
         attempt = Attempt.objects.get(order=order)
         assert attempt.next_look_at is not None and attempt.looked_at is not None
         waits.append(round((attempt.next_look_at - attempt.looked_at).total_seconds()))
-    assert waits == [60, 120, 300]
+    assert waits == [30, 60, 120]
     assert due_attempts() == []
 
 
@@ -552,3 +553,18 @@ def test_leases_of_others_are_left_alone(book: Book) -> None:
     assert lease is not None
     assert complete_attempt(attempt.pk, Asker.COMPLETER) is None
     assert outcome(order) == Outcome.UNKNOWN
+
+
+def test_a_page_that_polls_does_not_use_up_the_completers_ladder(book: Book) -> None:
+    order, client = placed_order()
+    press(client, order, token="pm_card_threeDSecure2Required")
+    for _ in range(12):
+        Attempt.objects.update(looked_at=None)
+        assert ask_status(client, order)["payment_status"] == "requires_action"
+    attempt = Attempt.objects.get(order=order)
+    assert attempt.looks == 0
+    assert attempt.next_look_at is not None
+    assert attempt.next_look_at - timezone.now() <= settings.LOOK_LADDER[0]
+    Attempt.objects.update(next_look_at=None)
+    complete_due(Asker.COMPLETER)
+    assert Attempt.objects.get(order=order).looks == 1
