@@ -48,6 +48,7 @@ def write_dispute(payment: Payment, seen: SeenDispute, asked_by: Asker) -> bool:
         row = Dispute.objects.filter(dispute_id=seen.id).first()
         before = row.status if row else ""
         if row is not None and ((row.status, row.amount_minor) == _facts(seen) or _is_older(seen.status, row.status)):
+            _flag_money_lost_twice(order, locked, row.dispute_id, row.status)  # a refund may have ended since
             return False
         Dispute.objects.update_or_create(
             dispute_id=seen.id,
@@ -69,7 +70,7 @@ def write_dispute(payment: Payment, seen: SeenDispute, asked_by: Asker) -> bool:
             asked_by=asked_by,
             note=f"{money_text(seen.amount_minor, seen.currency)}, {seen.reason}, {seen.id}"[:200],
         )
-        _flag_money_lost_twice(order, locked, seen)
+        _flag_money_lost_twice(order, locked, seen.id, seen.status)
     log.warning("dispute", dispute=seen.id, payment=payment.pk, order=payment.order_id, status=seen.status)
     return True
 
@@ -85,18 +86,18 @@ def _is_older(status: str, than: str) -> bool:
     return step(status) < step(than)
 
 
-def _flag_money_lost_twice(order: Order, payment: Payment, seen: SeenDispute) -> None:
+def _flag_money_lost_twice(order: Order, payment: Payment, dispute_id: str, status: str) -> None:
     """A refund was under way when the dispute came: more goes back than was taken."""
     lost_minor = -balance_minor(payment)
     if lost_minor <= 0:
-        resolve_breaks([seen.id], kinds=[Break.Kind.AMOUNT], by="sweep")
+        resolve_breaks([dispute_id], kinds=[Break.Kind.AMOUNT], by="sweep", note="not refunded and disputed any more")
         return
-    log.error("refunded_and_disputed", dispute=seen.id, payment=payment.pk, order=order.pk)
+    log.error("refunded_and_disputed", dispute=dispute_id, payment=payment.pk, order=order.pk)
     evidence: dict[str, object] = {
         "found_by": "disputes",
-        "dispute": seen.id,
-        "status": seen.status,
+        "dispute": dispute_id,
+        "status": status,
         "proposal": "Refunded and disputed: answer the dispute with the refund as evidence, so that the bank gives"
         " the money back.",
     }
-    raise_break(Break.Kind.AMOUNT, seen.id, order, payment, lost_minor, evidence)
+    raise_break(Break.Kind.AMOUNT, dispute_id, order, payment, lost_minor, evidence)
