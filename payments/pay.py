@@ -94,11 +94,12 @@ def claim(order: Order, press: Press) -> Claimed:
             raise in_progress(order, mine, same_key=True)
         if mine.is_live and mine.phase != Attempt.Phase.STARTED:
             return _continue(order, mine)
-    _refuse_unpayable(order, press)
+    _refuse_unpayable(order)
     if other is not None:
         raise in_progress(order, other)
     if order.is_closing:
         raise in_progress(order, None)
+    _refuse_other_total(order, press)
     refuse_while_broken(order.pk)
     payment = _payment_of(order)
     return _renew(mine, payment) if mine is not None else _begin(order, payment, press)
@@ -114,7 +115,7 @@ def _continue(order: Order, mine: Attempt) -> Claimed:
     return Claimed(mine, lease, press=False)
 
 
-def _refuse_unpayable(order: Order, press: Press) -> None:
+def _refuse_unpayable(order: Order) -> None:
     if order.is_paid:
         raise Problem(
             "order-already-paid",
@@ -127,6 +128,10 @@ def _refuse_unpayable(order: Order, press: Press) -> None:
             "This order is closed and can no longer be paid. Put the items back in your cart to order again.",
             extra={"order": order.pk},
         )
+
+
+def _refuse_other_total(order: Order, press: Press) -> None:
+    """The shopper saw another total. Asked only where nothing of this order is under way: nobody was charged."""
     if (press.amount_minor, press.currency) != (order.total_minor, order.currency):
         raise Problem(
             "order-changed",

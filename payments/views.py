@@ -39,7 +39,7 @@ from payments.serializers import (
     RefundSerializer,
 )
 from payments.settle import settle
-from payments.status import payment_status
+from payments.status import may_press, payment_status
 from shop.api import validated
 from shop.idempotency import final_answer, fingerprint, refuse_other_body, replay, required_key
 from shop.nudge import nudge
@@ -134,12 +134,15 @@ def _lost_claim(order: Order, press: Press, error: IntegrityError) -> Exception:
 
 
 def _refuse_too_many_declines(order: Order) -> None:
-    """Someone trying out cards is slowed down: counted in the rows, so it holds without Redis (SECURITY SE31, SE33)."""
+    """Someone trying out cards is slowed down: counted in the rows, so it holds without Redis (SECURITY SE31, SE33).
+
+    Only where a press could start: of an order that is paid, or being paid, "you were not charged" would be a lie.
+    """
     since = timezone.now() - datetime.timedelta(hours=1)
     declines = Attempt.objects.filter(
         order=order, outcome__in=(Outcome.DECLINED, Outcome.FAILED), finished_at__gt=since
     ).count()
-    if declines >= settings.DECLINES_PER_ORDER:
+    if declines >= settings.DECLINES_PER_ORDER and may_press(order):
         raise Problem(
             "throttled",
             "Too many declined tries for this order. You were not charged. Please try again in an hour.",
