@@ -14,6 +14,7 @@ from django.shortcuts import render
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods
 
+from orders.attempts import live_attempt
 from orders.countries import COUNTRIES
 from orders.links import cancel_path, pay_path
 from orders.models import Order
@@ -153,6 +154,7 @@ def _page(
         "key": key or new_place_key(),
         "problem": problem,
         "about": about,
+        "about_is_open": about is not None and (about.is_closing or live_attempt(about) is not None),
         "cancel_path": cancel_path(about) if about else "",
         "pay_path": pay_path(about) if about else "",
     }
