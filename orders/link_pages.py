@@ -7,7 +7,7 @@ from typing import ParamSpec
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.debug import sensitive_post_parameters
-from django.views.decorators.http import require_POST, require_safe
+from django.views.decorators.http import require_http_methods, require_safe
 
 from orders.mail_links import give_grant, link_of
 from orders.wrong_links import SPAN, note_wrong_link, tried_too_often
@@ -39,12 +39,14 @@ def mail_link(request: HttpRequest, token: str) -> HttpResponse:
     return render(request, "orders/link.html", {"token": token})
 
 
-@require_POST
+@require_http_methods(["GET", "HEAD", "POST"])
 @personal
 @_tells_nobody_the_address
 @sensitive_post_parameters("token")
 def exchange(request: HttpRequest) -> HttpResponse:
     """The button: a token for a grant. Pressed again, on Back or reload, it does the same again."""
+    if request.method != "POST":  # a link that was cut off before its token
+        return _opens_nothing(request)
     if tried_too_often(request):
         page = render(request, "orders/link_wait.html", status=429)
         page["Retry-After"] = str(int(SPAN.total_seconds()))
@@ -52,6 +54,10 @@ def exchange(request: HttpRequest) -> HttpResponse:
     link = link_of(request.POST.get("token", ""))
     if link is None:
         note_wrong_link(request)
-        return render(request, "orders/link_over.html", status=404)
+        return _opens_nothing(request)
     give_grant(request, link)
     return SeeOther(f"/orders/{link.order_id}/")
+
+
+def _opens_nothing(request: HttpRequest) -> HttpResponse:
+    return render(request, "orders/link_over.html", status=404)

@@ -250,6 +250,15 @@ def test_a_link_that_opens_nothing_gets_one_calm_page(order, wrong):
     assert not Session.objects.exists()
 
 
+@pytest.mark.parametrize("path", ["/orders/link/", "/orders/link"])
+def test_a_link_that_was_cut_off_before_its_token_gets_the_same_page(path):
+    answer = Client().get(path, follow=True)
+    assert answer.status_code == 404 and "This link opens no order" in answer.content.decode()
+    assert Client().head("/orders/link/").status_code == 404
+    assert Client().put("/orders/link/").status_code == 405
+    assert not WrongLink.objects.exists()
+
+
 def test_the_token_is_in_no_log_line(order, caplog):
     caplog.set_level("DEBUG")
     client, token = Client(), token_for(order)
