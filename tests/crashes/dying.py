@@ -88,14 +88,54 @@ def forget_connections() -> None:
 
 
 def wait_for_waiters(count: int, seconds: float = 20) -> None:
-    """Until so many sessions of this database wait for a lock."""
+    """Until so many sessions wait for a lock of somebody else's."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         with connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-            )
+            cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
             if cursor.fetchone() == (count,):
                 return
         time.sleep(0.01)
     raise AssertionError(f"no {count} sessions waited for a lock within {seconds} s")
+
+
+def wait_until(true: Callable[[], bool], seconds: float = 20) -> None:
+    """Until it is so."""
+    end = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > end:
+            raise AssertionError(f"not so within {seconds} s")
+        time.sleep(0.01)
+
+
+def lose_rows(order: Order, *what: str) -> None:
+    """A fail-over to a database that was left behind: it has never heard of the order's `outcome`, or of its `claim`
+    either."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET session_replication_role = replica")  # no triggers: nobody deletes here
+        if what:
+            cursor.execute("DELETE FROM orders_mail WHERE order_id = %s", [order.pk])
+            cursor.execute(
+                "UPDATE orders_order SET status = 'pending', paid_at = NULL, pay_key = %s WHERE id = %s",
+                [order.pay_key, order.pk],
+            )
+        if "claim" in what:
+            for table in ("payments_paymentevent", "payments_attempt", "payments_payment"):
+                cursor.execute(f"DELETE FROM {table} WHERE order_id = %s", [order.pk])
+        elif "outcome" in what:
+            cursor.execute(
+                "DELETE FROM payments_paymentevent WHERE order_id = %s AND kind <> 'claimed'",
+                [order.pk],
+            )
+            cursor.execute(
+                "UPDATE payments_attempt SET phase = 'confirming', outcome = '', finished_at = NULL, charge_id = NULL,"
+                " answer_status = NULL, answer_body = NULL, lease_token = 1,"
+                " locked_until = now() + interval '60 seconds' WHERE order_id = %s",
+                [order.pk],
+            )
+            cursor.execute(
+                "UPDATE payments_payment SET phase = 'open', captured_minor = 0, charge_id = NULL, card_brand = '',"
+                " card_last4 = '', succeeded_at = NULL, lease_token = lease_token - 1 WHERE order_id = %s",
+                [order.pk],
+            )
+        cursor.execute("SET session_replication_role = DEFAULT")

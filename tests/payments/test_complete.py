@@ -21,6 +21,7 @@ from payments.models import Asker, Attempt, Break, Outcome, Payment, PaymentEven
 from payments.row_lock import give_back_connections
 from payments.settle import settle
 from tests.book import CANCEL, CREATE, Book
+from tests.crashes.dying import in_background, wait_for_waiters
 from tests.oracles import assert_books_agree
 from tests.payments import paying
 from tests.payments.paying import (
@@ -384,6 +385,31 @@ def test_a_wish_to_close_that_comes_just_before_the_lease_stops_the_confirm(
     assert len(confirms(book, order)) == sent
     assert Order.objects.get(pk=order.pk).status == "canceled"
     assert book.succeeded(order.pk) == []
+    assert_books_agree(book, order)
+
+
+def test_nobody_takes_the_lease_while_a_wish_to_close_is_being_committed(
+    book: Book, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else its holder would read an order that is not closing, and confirm beside the cancel."""
+    order, _ = unknown_order(book, LOST_BEFORE)
+    let_leases_end(order)
+    attempt = Attempt.objects.get(order=order)
+    whole = PaymentEvent.objects.create
+    taking: list[Any] = []
+
+    def rival_comes(**columns: Any) -> PaymentEvent:
+        taking.append(in_background(take_lease, attempt))
+        wait_for_waiters(1, seconds=5)
+        return whole(**columns)
+
+    monkeypatch.setattr(PaymentEvent.objects, "create", rival_comes)
+    assert close._commit_wish(order.pk, Wish.CANCEL, "shopper", Asker.SHOPPER)
+    assert taking[0].result(10) is not None
+    monkeypatch.undo()
+    assert Order.objects.get(pk=order.pk).is_closing
+    paying.complete(order)
+    assert Order.objects.get(pk=order.pk).status == "canceled"
     assert_books_agree(book, order)
 
 
