@@ -155,7 +155,7 @@ class WebhookEventAdmin(ReadOnly, admin.ModelAdmin[WebhookEvent]):
 
 @admin.register(Break)
 class BreakAdmin(ReadOnly, admin.ModelAdmin[Break]):
-    list_display = ["kind", "subject", "payment_link", "amount", "found_at", "resolved_at"]
+    list_display = ["kind", "subject", "payment_link", "amount", "found_at", "resolved_at", "resolved_by", "proposal"]
     list_filter = ["kind", ("resolved_at", admin.EmptyFieldListFilter)]
     search_fields = ["subject__exact", "order__number__iexact"]
 
@@ -167,6 +167,10 @@ class BreakAdmin(ReadOnly, admin.ModelAdmin[Break]):
         if found.amount_minor is None or not found.currency:
             return "-"
         return money_text(found.amount_minor, found.currency)
+
+    @admin.display(description="what staff could do")
+    def proposal(self, found: Break) -> str:
+        return str(found.evidence.get("proposal", "-"))
 
     @admin.display(description="payment")
     def payment_link(self, found: Break) -> str:

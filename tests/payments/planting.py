@@ -12,7 +12,7 @@ from django.db import connection
 from django.utils import timezone
 
 from orders.models import Order
-from payments.models import Break, Payment
+from payments.models import Break, Payment, create_key, payment_id
 from payments.sweep import Swept, sweep
 from shop.ids import new_id
 from tests.book import Book, Json
@@ -99,3 +99,42 @@ def whole_database() -> dict[str, list[Any]]:
             cursor.execute(f'SELECT to_jsonb(t)::text FROM "{table}" t ORDER BY 1')
             rows[table] = cursor.fetchall()
     return rows
+
+
+def bulk_paid(book: Book, count: int, minutes: float = 60, until: datetime.datetime | None = None) -> list[Payment]:
+    """Paid orders in both books, evenly spread over so many minutes."""
+    template, until = paid_order(stock=1), until or timezone.now()
+    columns = {column.attname: getattr(template, column.attname) for column in Order._meta.fields}
+    orders, moments = [], []
+    for number in range(count):
+        order = Order(**columns)
+        order.pk, order.number, order.cart_id = new_id(), new_id()[:12], None
+        order.idempotency_key, order.pay_key = new_id(), new_id()
+        orders.append(order)
+        moments.append(until - datetime.timedelta(minutes=minutes * (number + 1) / (count + 1)))
+    rows = [
+        {"amount": order.total_minor, "created": int(at.timestamp()), "metadata": ours(order, payment_id(order.pk, 1))}
+        for order, at in zip(orders, moments, strict=True)
+    ]
+    made = book.bulk(rows)
+    Order.objects.bulk_create(orders, batch_size=2000)
+    payments = [_succeeded(order, at, one) for order, at, one in zip(orders, moments, made, strict=True)]
+    return Payment.objects.bulk_create(payments, batch_size=2000)
+
+
+def _succeeded(order: Order, at: datetime.datetime, made: Json) -> Payment:
+    return Payment(
+        id=payment_id(order.pk, 1),
+        order=order,
+        n=1,
+        phase=Payment.Phase.SUCCEEDED,
+        idempotency_key=create_key(order.pk, 1),
+        create_params={},
+        intent_id=made["intent"],
+        charge_id=made["charge"],
+        amount_minor=order.total_minor,
+        captured_minor=order.total_minor,
+        currency=order.currency,
+        first_sent_at=at,
+        succeeded_at=at,
+    )
