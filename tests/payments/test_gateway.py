@@ -258,6 +258,32 @@ def test_an_answer_that_never_ends_is_cut_at_the_deadline(book: Book, short_conf
     assert_books_agree(book, order)
 
 
+def test_a_body_that_drips_is_hung_up_on_at_the_deadline() -> None:
+    """Each byte comes in time, the whole never would. The other side sees that we have gone."""
+    gone = threading.Event()
+
+    def drip(server: socket.socket) -> None:
+        link, _ = server.accept()
+        with link:
+            link.recv(65536)
+            link.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+            for _ in range(100):
+                try:
+                    link.sendall(b" ")
+                except OSError:
+                    gone.set()
+                    return
+                gone.wait(0.05)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        dripping = threading.Thread(target=drip, args=(server,))
+        dripping.start()
+        with pytest.raises(Undecided):
+            Transport().exchange("POST", f"http://127.0.0.1:{server.getsockname()[1]}/", {}, "a=1", Deadline(0.3))
+        dripping.join()
+    assert gone.is_set()
+
+
 def test_the_sdk_retries_nothing_by_itself(book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
     from payments.gateways import stripe
 
