@@ -16,7 +16,7 @@ def whole_session(request: HttpRequest) -> Iterator[None]:
     after another look at it, and the session is saved before the lock is given back. A session without a row, new or
     just logged out, is left to Django, which makes one or says so.
     """
-    request.session.keys()  # loaded, so that a cookie of a session long gone counts as none
+    request.session.keys()  # loaded, so that a session that is over counts as none, even while its row is there
     with transaction.atomic():
         key = request.session.session_key
         has_row = bool(key) and Session.objects.select_for_update().filter(pk=key).exists()

@@ -10,10 +10,11 @@ import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.admin.utils import quote
 from django.contrib.auth.models import Permission, User
+from django.contrib.sessions.backends.db import SessionStore
 from django.contrib.sessions.models import Session
 from django.core import mail as outbox
 from django.db import connection, transaction
-from django.test import Client
+from django.test import Client, RequestFactory
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
@@ -23,6 +24,7 @@ from orders.mail import send_due_mails
 from orders.mail_links import link_of, new_link, revoke_links
 from orders.models import Mail, Order, OrderLink, WrongLink
 from orders.ownership import Shopper
+from orders.sessions import whole_session
 from payments.models import Attempt
 from tests.orders.making import guest_client, make_attempt, make_guest, make_order, minutes_ago
 from tests.payments.paying import press as pay
@@ -337,6 +339,16 @@ def test_a_browser_whose_session_is_long_gone_gets_a_new_one(order):
     assert order.number in page_of(client, order)
 
 
+def test_an_expired_session_whose_row_is_still_there_counts_as_none():
+    client = guest_client()
+    Session.objects.update(expire_date=minutes_ago(1))
+    request = RequestFactory().get("/")
+    request.session = SessionStore(client.cookies["sessionid"].value)
+    with whole_session(request):
+        request.session["grants"] = {}
+    assert request.session.modified  # Django is to make a new one, and to say so to the browser
+
+
 def test_a_session_keeps_its_newest_twenty_grants():
     orders = [make_order() for _ in range(22)]
     client = Client()
@@ -432,6 +444,16 @@ def test_who_may_go_where(order, who, opens, method, path):
     else:
         assert answer.status_code == 404
         assert Order.objects.values("status", "closing_since").get(pk=order.pk) == before
+
+
+def test_the_address_says_which_of_ones_orders_is_shown(order):
+    other = make_order(shopper=make_guest_of(order))
+    mine, client = owner(order), Client()
+    for one in (order, other):
+        assert press(client, token_for(one)).status_code == 303
+    for asker in (mine, client):
+        for one in (order, other):
+            assert asker.get(f"/api/orders/{one.pk}/").json()["number"] == one.number
 
 
 def test_a_link_opens_neither_other_orders_of_the_shopper_nor_their_account(order):
