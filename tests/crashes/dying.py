@@ -99,7 +99,7 @@ def wait_for_waiters(count: int, seconds: float = 20) -> None:
     raise AssertionError(f"no {count} sessions waited for a lock within {seconds} s")
 
 
-def wait_until(true: Callable[[], bool], seconds: float = 20) -> None:
+def wait_until(true: Callable[[], object], seconds: float = 20) -> None:
     """Until it is so."""
     end = time.monotonic() + seconds
     while not true():
