@@ -461,7 +461,7 @@ def test_an_intent_we_do_not_know_yet_is_kept_and_finally_shown_to_staff(book: B
     is_due()
     work_webhooks()
     assert Break.objects.count() == 1
-    assert WebhookEvent.objects.get().state == "stored"
+    assert WebhookEvent.objects.get().state == "done"  # kept as a row, and now for staff to decide
     assert book.calls() == []
 
 
