@@ -28,7 +28,7 @@ from tests.book import Book
 from tests.crashes.crash_points import FOLDER, POINTS, SETTINGS, WHERE, Failpoint, kill_at
 from tests.crashes.dying import Answer, assert_died, in_background, lose_rows, press_at, wait_until
 from tests.oracles import assert_repaired
-from tests.payments.paying import let_leases_end, placed_order, press
+from tests.payments.paying import confirms, let_leases_end, placed_order, press
 from tests.services import Stack, services, start_stack
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -173,6 +173,9 @@ def test_killed(point: str, book: Book, crashing: Crashing) -> None:
     nobody_comes(alone)
     assert status_of(alone) == case.alone
     assert_ends_paid_once(book, pair, written_ahead=not case.lose)
+    assert [len(book.intents(order.pk)) for order, _ in pair] == [1, 1]
+    if case.charged and not case.lose:  # looked at, not confirmed again
+        assert [len(confirms(book, order)) for order, _ in pair] == [1, 1]
 
 
 def test_killed_by_itself_while_it_waits_for_the_bank(book: Book, crashing: Crashing) -> None:

@@ -10,9 +10,9 @@ from django.db.backends.postgresql import base
 from tests.crashes.failpoints import reached
 
 
-def _written_by(sql: str) -> str:
+def _written_by(sql: object) -> str:
     """What this statement writes, if a crash point lies there."""
-    changed = sql.split(" WHERE ", 1)[0]
+    changed = str(sql).split(" WHERE ", 1)[0]
     if changed.startswith('INSERT INTO "payments_attempt"'):
         return "claim"
     if changed.startswith('UPDATE "payments_payment"'):
