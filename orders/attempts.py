@@ -2,6 +2,8 @@
 
 from typing import Protocol
 
+from django.db.models import Case, When
+
 from orders.models import Order
 
 # Nothing was charged, and nothing will be. Every other attempt is live: it may still charge, or has (DESIGN section 1).
@@ -14,6 +16,7 @@ class Press(Protocol):
     outcome: str
     phase: str
     reason: str
+    payment_id: str
 
     @property
     def payment_status(self) -> str: ...
@@ -25,8 +28,12 @@ def live_attempt(order: Order) -> Press | None:
 
 
 def newest_attempt(order: Order) -> Press | None:
-    """The last press of Pay."""
-    return order.attempts.order_by("-number").first()
+    """The press that the order's state is about: the live one if there is one, else the last.
+
+    A released press may be claimed again by its own key after a later one was declined: then the older is the live one.
+    """
+    dead_last = Case(When(outcome__in=NOT_LIVE, then=1), default=0)
+    return order.attempts.order_by(dead_last, "-number").first()
 
 
 # What an order's last state was when money was found that nobody knew of, or was sure of, until then.

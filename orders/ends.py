@@ -67,12 +67,14 @@ def refund_whole(order: Order, now: datetime.datetime) -> bool:
 def refund_undone(order: Order) -> bool:
     """refunded -> paid: a refund that had made the sum whole has failed after all. Whether this call did it.
 
-    The goods are held again if they are still there; if not, staff have the break that the failed refund opened.
+    The money is ours again, so the order says so, whether or not its goods are still there to be held: the break that
+    the failed refund opened tells staff to look.
     """
     _require_transaction()
-    if order.status != Order.Status.REFUNDED or not _hold_stock(order):
+    if not _move(order, Order.Status.REFUNDED, status=Order.Status.PAID, closed_at=None):
         return False
-    return _move(order, Order.Status.REFUNDED, status=Order.Status.PAID, closed_at=None)
+    _hold_stock(order)
+    return True
 
 
 def revive(order: Order, now: datetime.datetime) -> bool:
@@ -91,6 +93,8 @@ def revive(order: Order, now: datetime.datetime) -> bool:
     except IntegrityError:  # the cart was placed again meanwhile: one_order_per_cart_version
         order.refresh_from_db()
         return False
+    if order.cart_id is not None:
+        take_out(order.cart_id, {line.product_id: line.quantity for line in order.lines.all()})
     owe_mail(order, Mail.Kind.RECEIPT, now)
     owe_mail(order, Mail.Kind.LATE_MONEY, now)
     return True

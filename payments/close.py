@@ -34,6 +34,11 @@ class Wish(Enum):
     EXPIRE = "expire"
     START_OVER = "start-over"
 
+    def outranks(self, reason: str) -> bool:
+        """Who cancels while a start-over or an expiry is still being carried out means it."""
+        strength = [Wish.START_OVER.value, Wish.EXPIRE.value, Wish.CANCEL.value]
+        return strength.index(self.value) > strength.index(reason)
+
 
 def close_order(order_id: str, wish: Wish, by: str, asked_by: Asker) -> Order:
     """Commit the wish and carry it out as far as Stripe answers now. Idempotent by the order's state.
@@ -65,6 +70,9 @@ def _commit_wish(order_id: str, wish: Wish, by: str, asked_by: Asker) -> bool:
         if order.is_closed:
             return False
         if order.is_closing:
+            if wish.outranks(order.closing_reason):
+                order.closing_by, order.closing_reason = by, wish.value
+                order.save(update_fields=["closing_by", "closing_reason"])
             return True
         # Locked, so that nobody takes its lease, and with it the right to confirm, before the wish is committed.
         attempts = Attempt.objects.select_for_update(no_key=True, of=("self",)).filter(order=order)

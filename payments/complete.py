@@ -11,7 +11,7 @@ from dataclasses import replace
 import structlog
 from django.conf import settings
 from django.db import InterfaceError, OperationalError
-from django.db.models import Q
+from django.db.models import F, Q
 from django.utils import timezone
 
 from orders.models import Order
@@ -45,7 +45,10 @@ def find_out(attempt: Attempt, deadline: Deadline, calls: list[Call]) -> Finding
         again = send_confirm(attempt, payment, deadline, calls)
         # It may have run before, so a refusal to run it now proves nothing.
         refused = again.outcome in (Outcome.RELEASED, Outcome.FAILED)
-        return replace(again, outcome=Outcome.UNKNOWN) if refused else again
+        again = replace(again, outcome=Outcome.UNKNOWN) if refused else again
+        # Without an answer the look still counts: else a bank that hangs would be asked before all others, for ever.
+        silent = again.intent is None and again.outcome == Outcome.UNKNOWN
+        return replace(finding, stored_5xx=again.stored_5xx, calls=tuple(calls)) if silent else again
     if _must_end(attempt, verdict):
         _commit_payment_closing(payment)
         give_back_connections()
@@ -132,6 +135,27 @@ def ask_stripe(order: Order, asked_by: Asker, actor: str = "", event_key: str = 
     return intent is not None, intent
 
 
+def heal(order: Order, asked_by: Asker) -> Intent | None:
+    """What a page that waits asks for: the next step of its order, also while no worker runs. The intent, if seen.
+
+    A press whose process died before it sent anything is released, a wish to close is carried out, and what has stayed
+    unknown for too long is ended; all else is looked at.
+    """
+    if order.is_closing:
+        finish_closing(order.pk, asked_by)
+        return None
+    attempt = Attempt.objects.filter(order=order).undecided().first()
+    if attempt is None:
+        return None
+    age = timezone.now() - attempt.claimed_at
+    overdue = {Outcome.UNKNOWN: settings.CONFIRM_AGAIN, Outcome.REQUIRES_ACTION: settings.ACTION_LIFE}
+    too_old = attempt.outcome in overdue and age > overdue[Outcome(attempt.outcome)]
+    if attempt.phase == Attempt.Phase.STARTED or attempt.stored_5xx or too_old:
+        complete_attempt(attempt.pk, asked_by)
+        return None
+    return ask_stripe(order, asked_by)[1]
+
+
 def due_attempts(limit: int = 100) -> list[str]:
     """Ids of attempts that nobody holds and whose next look is due: the queue, read from the rows themselves."""
     now = DatabaseClock()
@@ -139,7 +163,7 @@ def due_attempts(limit: int = 100) -> list[str]:
         Q(locked_until__isnull=True) | Q(locked_until__lt=now),
         Q(next_look_at__isnull=True) | Q(next_look_at__lte=now),
     )
-    return list(due.order_by("claimed_at").values_list("pk", flat=True)[:limit])
+    return list(due.order_by(F("next_look_at").asc(nulls_first=True)).values_list("pk", flat=True)[:limit])
 
 
 def complete_due(asked_by: Asker = Asker.COMPLETER, limit: int = 100) -> tuple[int, int]:
@@ -151,7 +175,8 @@ def complete_due(asked_by: Asker = Asker.COMPLETER, limit: int = 100) -> tuple[i
             before = Attempt.objects.filter(pk=one).values_list("phase", "outcome").first()
             attempt = complete_attempt(one, asked_by)
             changed += attempt is not None and (attempt.phase, attempt.outcome) != before
-    closing = list(Order.objects.filter(closing_since__isnull=False).values_list("pk", flat=True)[:limit])
+    wishes = Order.objects.filter(closing_since__isnull=False).order_by("closing_since")
+    closing = list(wishes.values_list("pk", flat=True)[:limit])
     for order_id in closing:
         with _alone(order=order_id):
             finish_closing(order_id, asked_by)
@@ -175,5 +200,7 @@ def _alone(**row: str) -> Iterator[None]:
         yield
     except (OperationalError, InterfaceError):
         raise
-    except Exception:
+    except Exception as error:
+        if type(error).__name__ == "SoftTimeLimitExceeded":  # the worker's time is up: the beat goes on from the rows
+            raise
         log.exception("not_completed", **row)

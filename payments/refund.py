@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import structlog
 from django.conf import settings
+from django.db import InterfaceError, OperationalError
 from django.db.models import Q, Sum
 from django.utils import timezone
 
@@ -138,7 +139,12 @@ def carry_out_refund(refund: Refund, lease: Lease, asked_by: Asker) -> Refund:
         return settle_refund(refund, lease, seen, tuple(calls), asked_by, failed=failed)
     except StaleLease as error:
         log.warning("stale_lease", refund=refund.pk, error=str(error))
-        return Refund.objects.get(pk=refund.pk)
+        return Refund.objects.select_related("payment").get(pk=refund.pk)
+    except (RowBusy, OperationalError, InterfaceError):
+        # Stripe has answered, and it cannot be written: not known to our rows yet, so not known.
+        log.exception("refund_not_settled", refund=refund.pk)
+        refund.outcome = Outcome.UNKNOWN
+        return refund
 
 
 def _send(refund: Refund, deadline: Deadline, calls: list[Call]) -> tuple[SeenRefund | None, bool]:
@@ -163,11 +169,14 @@ def _send(refund: Refund, deadline: Deadline, calls: list[Call]) -> tuple[SeenRe
 
 
 def _found_at_stripe(refund: Refund, deadline: Deadline, calls: list[Call]) -> tuple[SeenRefund | None, bool]:
-    """This refund in Stripe's list of the intent's refunds, by our id in its metadata. The list is read-after-write."""
+    """This refund in Stripe's list of the intent's refunds, by Stripe's id or by ours in its metadata.
+
+    The list is read-after-write; still, only a refund that Stripe never showed can be concluded from its absence.
+    """
     assert refund.payment.intent_id is not None
     listed = gateway().list_refunds(refund.payment.intent_id, deadline, calls)
-    ours = next((one for one in listed if one.metadata.get("refund") == refund.pk), None)
-    return ours, ours is None
+    ours = next((one for one in listed if one.id == refund.refund_id or one.metadata.get("refund") == refund.pk), None)
+    return ours, ours is None and refund.refund_id is None
 
 
 def _params(refund: Refund) -> dict[str, object]:
@@ -270,14 +279,16 @@ def _move(
 ) -> None:
     """Up, never down; and whoever holds the row's lease finds its token outdated."""
     before = row.outcome or row.phase
-    if _RANK[outcome] > _RANK[row.outcome]:
+    # "Failed" that was concluded from Stripe's list gives way to the refund itself.
+    concluded = row.outcome == Outcome.FAILED and row.refund_id is None and refund_id is not None
+    if concluded or _RANK[outcome] > _RANK[row.outcome]:
         row.outcome = outcome
     row.refund_id = row.refund_id or refund_id
     final = row.outcome in (Outcome.SUCCEEDED, *NOT_GIVEN)
     row.phase = Refund.Phase.FINISHED if final else Refund.Phase.CONFIRMING
     if final and row.finished_at is None:
         row.finished_at = timezone.now()
-    row.looks += 1
+    row.looks += outcome != Outcome.UNKNOWN  # a look that could not reach Stripe does not climb the ladder
     row.next_look_at = None if final else timezone.now() + rung(row.looks)
     row.lease_token += 1
     row.locked_until = None
@@ -305,7 +316,10 @@ def _follow(order: Order, payment: Payment) -> None:
     """The payment's refunded sum is derived from its refunds, never counted up; the order follows at the full sum."""
     done = payment.refunds.filter(outcome=Outcome.SUCCEEDED).aggregate(total=Sum("amount_minor"))["total"] or 0
     if done > payment.captured_minor:
-        raise AssertionError(f"Bug! More refunded than captured of {payment}.")
+        # Of a payment whose amount was never ours: staff have its break, and may have refunded it in the dashboard.
+        evidence: dict[str, object] = {"refunded": done, "captured": payment.captured_minor}
+        raise_break(Break.Kind.AMOUNT, payment.intent_id or payment.pk, order, payment, done, evidence)
+        done = payment.captured_minor
     if done > payment.refunded_minor:
         ends.owe_mail(order, Mail.Kind.REFUND, timezone.now())
     if done != payment.refunded_minor:

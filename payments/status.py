@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from orders.attempts import newest_attempt
 from orders.models import Order
 from payments import answers
 from payments.gateways.base import Intent
@@ -10,7 +11,7 @@ from payments.models import Attempt, Payment
 
 def payment_status(order: Order, intent: Intent | None = None) -> dict[str, Any]:
     """What is so now. `intent` is a fresh look, if there was one: the only source of a `next_action`."""
-    newest = Attempt.objects.filter(order=order).order_by("-number").first()
+    newest = newest_attempt(order)
     return {
         "order_status": order.status,
         "payment_status": newest.payment_status if newest else "none",

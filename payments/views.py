@@ -22,7 +22,7 @@ from orders.serializers import OrderSerializer, order_json
 from payments import answers
 from payments.breaker import note_answer
 from payments.close import Wish, close_order
-from payments.complete import ask_stripe, find_out
+from payments.complete import find_out, heal
 from payments.errors import KeyInUse, RowBusy, StaleLease
 from payments.gateways.base import Intent
 from payments.models import Asker, Attempt, Outcome, Payment, Refund
@@ -214,9 +214,9 @@ class PaymentStatusView(APIView):
         order = own_order(request, order_id)
         validated(NothingSerializer(data=request.data))
         intent = None
-        if _may_look(order):
+        if order.is_closing or _may_look(order):
             try:
-                _, intent = ask_stripe(order, Asker.SHOPPER)
+                intent = heal(order, Asker.SHOPPER)
             except RowBusy:
                 log.info("row_busy", order=order.pk)
             order.refresh_from_db()
@@ -275,12 +275,12 @@ class CancelView(APIView):
         order = close_order(order.pk, Wish.CANCEL, by="shopper", asked_by=Asker.SHOPPER)
         if order.is_paid:
             raise Problem("order-already-paid", "This order is paid: the money was faster.", extra={"order": order.pk})
-        answer = Response(order_json(order), status=202 if order.is_closing else 200)
+        answer = Response(order_json(order), status=200 if order.is_closed else 202)
         answer["Cache-Control"] = "no-store"
-        if order.is_closing:
-            answer["Retry-After"] = str(RETRY_AFTER_SECONDS)
+        if order.is_closed:
+            nudge("orders.send_mails", order.pk)
         else:
-            nudge("orders.send_mails")
+            answer["Retry-After"] = str(RETRY_AFTER_SECONDS)
         return answer
 
 
@@ -304,9 +304,13 @@ class RefundView(APIView):
         key = required_key(request)
         sent = validated(RefundSerializer(data=request.data))
         digest = fingerprint("refund", payment.pk, body=dict(sent))
+        replayed = Refund.objects.filter(payment=payment, idempotency_key=key, phase=Refund.Phase.FINISHED).exists()
         refund = refund_once(payment, Ask(key, digest, sent["amount"], sent["reason"], request.user.pk))
         nudge("orders.send_mails", payment.order_id)
-        return _refund_answer(refund)
+        answer = _refund_answer(refund)
+        if replayed:
+            answer["Idempotent-Replayed"] = "true"
+        return answer
 
 
 def _refund_answer(refund: Refund) -> Response:

@@ -133,9 +133,16 @@ def _work(row: WebhookEvent) -> bool:
 
 
 def _unknown_intent(row: WebhookEvent, payment: Payment | None) -> bool:
-    if row.tries >= TRIES_BEFORE_BREAK:
+    """An intent with our metadata that no row of ours names: perhaps not yet. In the end money is a break for staff,
+    and anything else is the leftover of a payment that we gave up before we heard its id; the sweep cancels those."""
+    money = row.type in ("payment_intent.succeeded", "charge.succeeded", "charge.captured")
+    if payment is not None and payment.is_over and not money:
+        return _done(row, WebhookEvent.State.DONE, "of a payment that was given up")
+    if row.tries < TRIES_BEFORE_BREAK:
+        return _later(row, "we do not know this intent yet")
+    if money:
         raise_break(Break.Kind.MISSING_LOCAL, row.intent_id, None, payment, None, {"event": row.event_id})
-    return _later(row, "we do not know this intent yet")
+    return _done(row, WebhookEvent.State.DONE, "we never came to know this intent")
 
 
 def _done(row: WebhookEvent, state: WebhookEvent.State, note: str = "") -> bool:

@@ -339,7 +339,7 @@ CLAIMS: dict[str, dict[str, str]] = {
         "No connection. Nothing was sent; we try again as soon as there is one.": "the browser was offline all along",
         "The connection was lost. We try again – you will not be charged twice.": SAME_AGAIN,
         "You were not charged. ${reason}": HAS_A_NEW_KEY,
-        "Your payment did not reach us, so you were not charged. Please press Pay again.": HAS_A_NEW_KEY,
+        "Your payment has not reached us yet. Please press Pay again – you will not be charged twice.": HAS_A_NEW_KEY,
     },
     "templates/400.html": {"Nothing was ordered and nothing was charged by it.": FORM_UNREAD},
     "templates/403_csrf.html": {"Nothing was ordered and nothing was charged by it.": FORM_UNREAD},

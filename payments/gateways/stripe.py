@@ -314,6 +314,9 @@ def _failure(error: stripe.StripeError) -> GatewayError:
     said = _error_of(error)
     kind, code = said.get("type") or "", said.get("code") or ""
     status = error.http_status or 0
+    if not said and status not in (401, 403, 429):
+        # Not Stripe's words: a proxy's page, or half a body. The request may have arrived all the same.
+        return Undecided(f"{status} without Stripe's error", stored_5xx=status == 500)
     if status == 402:
         intent = said.get("payment_intent") or {}
         charge = said.get("charge") or intent.get("latest_charge")

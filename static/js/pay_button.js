@@ -122,6 +122,6 @@ payonce.payButton = (form, { newToken, confirmWithBank }) => {
     const reason = form.querySelector(`[data-reason="${now.reason}"]`)?.content.textContent;
     if (reason) return { say: `You were not charged. ${reason}` };
     const ours = [400, 429, 503].includes(answer?.status) && answer.body?.detail;
-    return { say: ours || "Your payment did not reach us, so you were not charged. Please press Pay again." };
+    return { say: ours || "Your payment has not reached us yet. Please press Pay again – you will not be charged twice." };
   }
 };

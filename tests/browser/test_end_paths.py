@@ -14,7 +14,7 @@ from tests.book import Book
 from tests.browser.shopper import DECLINED, Shopper, pay_button
 
 Spoil = Callable[[Route], None]
-NOT_REACHED = "Your payment did not reach us, so you were not charged. Please press Pay again."
+NOT_REACHED = "Your payment has not reached us yet. Please press Pay again – you will not be charged twice."
 
 
 @pytest.fixture

@@ -132,7 +132,7 @@ def test_asking_stripe_for_the_payment_status(book):
         answer = client.post(f"/api/orders/{order.pk}/payment-status/", {}, content_type="application/json")
     assert answer.json()["next_action"]["type"] == "redirect_to_url"
     # The turn to ask, the lease; then attempt and story.
-    assert (asked.reads, asked.writes, asked.transactions) == (10, 4, 1)
+    assert (asked.reads, asked.writes, asked.transactions) == (11, 4, 1)
 
     with Asked() as asked:
         assert client.post(f"/api/orders/{order.pk}/payment-status/", {}, content_type="application/json").json()
