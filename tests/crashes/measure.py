@@ -23,7 +23,7 @@ LOST = {"C4": "drop", "C6": "drop-all", "C8": "drop-all", "C13": "drop-all", "C1
 LOST |= {"C19": "drop-all", "C20": "drop", "C27": "drop", "C30": "drop-all"}
 PAUSED = ("C17", "C26", "C28")
 SWEEP_AFTER = 122.0  # seconds: what is younger than two minutes is not judged (C22)
-GIVE_UP_AFTER = 170.0
+GIVE_UP_AFTER = 135.0
 
 
 @dataclass
@@ -90,8 +90,7 @@ def _measure(shop: services.Shop, folder: Path) -> list[Broken]:
         each.left = each.left if each.seconds is not None else _left(each)
     _let_paused_go(book, paused)
     _watch(found)
-    paused[0].failpoint.go_on()  # type: ignore[union-attr]  # C17, long after its lease
-    assert [each.running.result(60).status for each in paused] == [201] * 3
+    assert [each.running.result(60).status for each in paused[1:]] == [201] * 2  # C17's shopper has long hung up
     return sorted(found, key=lambda each: (POINTS.index(each.point), each.retried))
 
 
