@@ -43,6 +43,7 @@ from payments.models import (
 )
 from payments.row_lock import give_back_connections, locked_order
 from payments.settle import Finding
+from shop.counters import count_duplicate
 from shop.idempotency import refuse_other_body
 from shop.problems import Problem
 
@@ -91,11 +92,13 @@ def claim(order: Order, press: Press) -> Claimed:
     if mine is not None:
         refuse_other_body(mine, press.fingerprint)
         if mine.is_live and mine.lease_runs:
+            count_duplicate(3)
             raise in_progress(order, mine, same_key=True)
         if mine.is_live and mine.phase != Attempt.Phase.STARTED:
             return _continue(order, mine)
     _refuse_unpayable(order)
     if other is not None:
+        count_duplicate(3)
         raise in_progress(order, other)
     if order.is_closing:
         raise in_progress(order, None)

@@ -41,6 +41,7 @@ from payments.serializers import (
 from payments.settle import settle
 from payments.status import may_press, payment_status
 from shop.api import validated
+from shop.counters import count_duplicate
 from shop.idempotency import final_answer, fingerprint, refuse_other_body, replay, required_key
 from shop.nudge import nudge
 from shop.problems import Problem
@@ -122,6 +123,7 @@ def _refuse_while_live(order: Order, press: Press) -> None:
     a lock that a dead process left behind must not keep a shopper out."""
     live = Attempt.objects.filter(order=order).live().with_lease_state().first()
     if live is not None and live.lease_runs:
+        count_duplicate(4)
         raise in_progress(order, live, same_key=live.idempotency_key == press.key)
 
 

@@ -43,7 +43,10 @@ class BoundedJSONParser(JSONParser):
         request = django_request(parser_context["request"])
         if int(request.META.get("CONTENT_LENGTH") or 0) > settings.API_BODY_MOST:
             raise Problem("body-too-large", f"Send at most {settings.API_BODY_MOST // 1024} KiB.")
-        parsed = super().parse(stream, media_type, parser_context)
+        try:
+            parsed = super().parse(stream, media_type, parser_context)
+        except RecursionError:
+            raise exceptions.ParseError("The body is nested too deeply.") from None
         if not isinstance(parsed, dict):
             raise exceptions.ParseError("The body must be a JSON object.")
         return parsed

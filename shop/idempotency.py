@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from django.http import HttpRequest, HttpResponse
 
+from shop.counters import count_duplicate, count_reused_key
 from shop.problems import CONTENT_TYPE, Problem
 
 # RULES R2; the quoted form is the structured-field string of the IETF draft, and the same key.
@@ -69,6 +70,7 @@ class Record(Protocol):
 def refuse_other_body(record: Record, fingerprint_now: str) -> None:
     """The same key with another body is refused, whether the first runs, ended or is unknown (RULES R14)."""
     if record.fingerprint != fingerprint_now:
+        count_reused_key()
         raise Problem(
             "idempotency-key-reused",
             "This Idempotency-Key was sent before with another request. Use a new key for a new request.",
@@ -77,6 +79,7 @@ def refuse_other_body(record: Record, fingerprint_now: str) -> None:
 
 def replay(status: int, body: bytes, location: str | None = None) -> HttpResponse:
     """The stored answer again: same status, same bytes, marked as a replay (RULES R16)."""
+    count_duplicate(2)
     response = final_answer(status, body, location)
     response["Idempotent-Replayed"] = "true"
     return response
