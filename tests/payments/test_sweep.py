@@ -159,13 +159,14 @@ def test_paid_here_and_not_at_stripe_is_a_status_break(book: Book) -> None:
     assert open_breaks() == [("status", payment_of(order).intent_id)]
 
 
-def test_a_refund_that_cannot_be_adopted_is_an_orphan(book: Book) -> None:
+def test_a_refund_of_money_that_our_row_does_not_have_is_adopted_and_shown_to_staff(book: Book) -> None:
     order = paid_order()
     tamper(payment_of(order), phase="canceled", captured_minor=0, charge_id=None)
     refund = book.dashboard_refund(book.succeeded(order.pk)[0]["id"])
     swept()
-    assert ("orphan_refund", refund["id"]) in open_breaks()
-    assert Refund.objects.count() == 0
+    assert ("amount", payment_of(order).intent_id) in open_breaks()
+    assert Refund.objects.get().refund_id == refund["id"]
+    assert payment_of(order).refunded_minor == 0
 
 
 def test_a_refund_in_our_name_of_a_payment_that_we_do_not_have_is_an_orphan(book: Book) -> None:

@@ -35,7 +35,7 @@ def run_pytest(*words: str | Path, **env: str) -> tuple[int, list[str]]:
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-c", "pyproject.toml", "-q", "-p", "no:cacheprovider", *words],
         cwd=BASE_DIR,
-        env=os.environ | env,
+        env={name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")} | env,
         capture_output=True,
         text=True,
         check=False,
