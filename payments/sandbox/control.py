@@ -109,8 +109,8 @@ class Control:
         return make_change(self.account, intent_id, work, from_dashboard())
 
     def reset(self) -> Json:
-        self.rules.clear()
         self.later.clear()
         self.webhooks.reset()
         self.account.reset()
+        self.rules.clear()  # last: whoever is held here and let go must find nothing left to charge
         return {"reset": True}
