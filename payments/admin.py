@@ -1,7 +1,5 @@
 """What staff see of money: everything, and nothing of it editable. Acts come through the core, never through a form."""
 
-from typing import Any
-
 from django.contrib import admin
 from django.contrib.admin.utils import quote
 from django.db.models import QuerySet
@@ -9,21 +7,9 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 
+from orders.admin import ReadOnly
 from payments.models import Attempt, Break, Dispute, Payment, PaymentEvent, Refund, WebhookEvent
 from shop.money import money_text
-
-
-class ReadOnly:
-    """May be looked at by staff with the view permission; never added, changed or deleted here."""
-
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
 
 class AttemptInline(ReadOnly, admin.TabularInline[Attempt, Payment]):
