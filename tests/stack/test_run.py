@@ -21,6 +21,10 @@ RUN = [sys.executable, "-m", "shop.stack.run"]
 OURS = ("DATABASE", "REDIS", "CELERY", "STRIPE", "PAYMENT", "EMAIL", "STAFF", "SECRET_KEY", "BASE_URL", "DJANGO")
 
 
+def _hear_ctrl_c() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class MakeRun:
     def __init__(self, state: Path) -> None:
         self.state = state
@@ -42,6 +46,8 @@ class MakeRun:
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
+            # A suite that runs in the background of a script ignores Ctrl-C, and so would `make`.
+            preexec_fn=_hear_ctrl_c,
         )
 
     def output_until_up(self, program: "subprocess.Popen[str]") -> str:
