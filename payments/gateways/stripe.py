@@ -12,6 +12,7 @@ import json
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
@@ -341,16 +342,23 @@ def _replayed(answer: Any) -> bool:
     return str(headers.get("Idempotent-Replayed", "")).lower() == "true"
 
 
-def _intent(answer: Any) -> Intent:
-    """Stripe's object in our words.
+@contextmanager
+def _in_our_words(noun: str) -> Iterator[None]:
+    """Read one object of Stripe's.
 
     Raises:
-        Undecided: the body is not an intent (a broken answer proves nothing).
+        Undecided: the body is something else; a broken answer proves nothing.
     """
     try:
-        return _parsed_intent(answer.to_dict())
+        yield
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise Undecided("the answer is not an intent") from error
+        raise Undecided(f"the answer is not {noun}") from error
+
+
+def _intent(answer: Any) -> Intent:
+    """Stripe's object in our words."""
+    with _in_our_words("an intent"):
+        return _parsed_intent(answer.to_dict())
 
 
 def _parsed_intent(it: dict[str, Any]) -> Intent:
@@ -388,12 +396,8 @@ def _charge(it: dict[str, Any]) -> Charge:
 
 
 def _refund(answer: Any) -> SeenRefund:
-    """Stripe's object in our words.
-
-    Raises:
-        Undecided: the body is not a refund.
-    """
-    try:
+    """Stripe's object in our words."""
+    with _in_our_words("a refund"):
         it = answer.to_dict()
         return SeenRefund(
             id=it["id"],
@@ -405,8 +409,6 @@ def _refund(answer: Any) -> SeenRefund:
             created=it["created"],
             metadata=dict(it["metadata"] or {}),
         )
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise Undecided("the answer is not a refund") from error
 
 
 def _created(window: Window) -> dict[str, Any]:
@@ -415,12 +417,8 @@ def _created(window: Window) -> dict[str, Any]:
 
 
 def _seen_charge(answer: Any) -> SeenCharge:
-    """Stripe's object in our words.
-
-    Raises:
-        Undecided: the body is not a charge.
-    """
-    try:
+    """Stripe's object in our words."""
+    with _in_our_words("a charge"):
         it = answer.to_dict()
         return SeenCharge(
             id=it["id"],
@@ -433,17 +431,11 @@ def _seen_charge(answer: Any) -> SeenCharge:
             created=it["created"],
             metadata=dict(it["metadata"] or {}),
         )
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise Undecided("the answer is not a charge") from error
 
 
 def _dispute(answer: Any) -> SeenDispute:
-    """Stripe's object in our words.
-
-    Raises:
-        Undecided: the body is not a dispute.
-    """
-    try:
+    """Stripe's object in our words."""
+    with _in_our_words("a dispute"):
         it = answer.to_dict()
         return SeenDispute(
             id=it["id"],
@@ -455,20 +447,12 @@ def _dispute(answer: Any) -> SeenDispute:
             intent_id=it["payment_intent"] or "",
             created=it["created"],
         )
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise Undecided("the answer is not a dispute") from error
 
 
 def _listed_event(answer: Any) -> Event:
-    """Stripe's object in our words.
-
-    Raises:
-        Undecided: the body is not an event.
-    """
-    try:
+    """Stripe's object in our words."""
+    with _in_our_words("an event"):
         return _parsed_event(answer.to_dict())
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise Undecided("the answer is not an event") from error
 
 
 def _event(body: bytes) -> Event:
