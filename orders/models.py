@@ -5,7 +5,8 @@ from typing import ClassVar
 
 from django.conf import settings
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
+from django.db.models.functions import Upper
 from django.urls import reverse
 
 from shop.ids import new_id, new_pay_key, new_reference
@@ -63,6 +64,7 @@ class Order(models.Model):
     placed_at = models.DateTimeField(auto_now_add=True)
     expires_at = models.DateTimeField()
     paid_at = models.DateTimeField(null=True, blank=True)
+    fulfilled_at = models.DateTimeField(null=True, blank=True)
     closed_at = models.DateTimeField(null=True, blank=True)
 
     closing_since = models.DateTimeField(null=True, blank=True)
@@ -83,9 +85,15 @@ class Order(models.Model):
         indexes = [
             models.Index(fields=["user", "-placed_at"], name="order_by_user"),
             models.Index(fields=["guest_id", "-placed_at"], name="order_by_guest"),
-            models.Index(fields=["email"], name="order_by_email"),
+            models.Index(Upper("email"), F("placed_at").desc(), name="order_by_email_any_case"),
+            models.Index(fields=["-placed_at"], name="order_by_time"),
             models.Index(fields=["expires_at"], condition=Q(status="pending"), name="order_due_to_expire"),
             models.Index(fields=["closing_since"], condition=Q(closing_since__isnull=False), name="order_closing"),
+        ]
+        permissions = [
+            ("cancel_order", "Can cancel an order that is not paid"),
+            ("fulfil_order", "Can mark a paid order as fulfilled"),
+            ("see_personal_data", "Can see shoppers' names, e-mails and addresses"),
         ]
 
     # Ends in which the order is given up: its stock is back and its cart version is free again.
@@ -178,6 +186,7 @@ class Mail(models.Model):
     class Meta:
         constraints = [models.UniqueConstraint(fields=["order", "kind"], name="one_mail_per_order_and_kind")]
         indexes = [models.Index(fields=["due_at"], condition=Q(state="due"), name="mail_due")]
+        permissions = [("send_mail_again", "Can send a mail of an order again")]
 
     def __str__(self) -> str:
         return f"{self.kind} of {self.order_id}"

@@ -5,10 +5,12 @@
 
 from dataclasses import dataclass, field
 
+from django.db import transaction
 from django.utils import timezone
 
 from orders.models import Order
 from payments.models import Break, Payment
+from shop.acts import Act, Snapshot, witnessed
 
 # Of these kinds, a look at Stripe and at our rows says whether they are gone, whoever opened them.
 PLAIN = (
@@ -52,9 +54,52 @@ class Difference:
 
 
 def open_break(difference: Difference) -> Break:
-    """The open break of this finding: a new one, or the one that has been open since an earlier sweep."""
+    """The break of this finding: a new one, the one that has been open since an earlier sweep, or the one that a person
+    has resolved as it is: while it says the same, it stays resolved."""
+    accepted = Break.objects.filter(
+        kind=difference.kind, subject=difference.subject, amount_minor=difference.amount_minor, accepted=True
+    ).first()
+    if accepted is not None:
+        return accepted
     Break.objects.bulk_create([difference.as_break()], ignore_conflicts=True)
     return Break.objects.filter(kind=difference.kind, subject=difference.subject).latest("found_at")
+
+
+def resolve_break(break_id: int, note: str, act: Act) -> bool:
+    """A person has looked into it, and says in the note what became of it. Whether it was still open.
+
+    Raises:
+        DoneAlready, StaleForm: of the act.
+    """
+    with transaction.atomic(durable=True):
+        found = Break.objects.select_for_update(no_key=True, of=("self",)).get(pk=break_id)
+        with witnessed(act):
+            if found.resolved_at is not None:
+                return False
+            found.resolved_at, found.resolved_by, found.note = timezone.now(), act.who.name, note[:400]
+            found.accepted = True
+            found.save(update_fields=["resolved_at", "resolved_by", "note", "accepted"])
+    return True
+
+
+def take_on_break(break_id: int, act: Act) -> None:
+    """Whoever asks looks into it from now on."""
+    with transaction.atomic(durable=True):
+        Break.objects.select_for_update(no_key=True, of=("self",)).get(pk=break_id)
+        with witnessed(act):
+            Break.objects.filter(pk=break_id).update(owner_id=act.who.user.pk)
+
+
+def break_snapshot(break_id: int) -> Snapshot:
+    """What an act on a break is about, for its audit row and its form's version."""
+    found = Break.objects.select_related("owner").get(pk=break_id)
+    return {
+        "open": found.resolved_at is None,
+        "resolved_by": found.resolved_by,
+        "note": found.note,
+        "owner": str(found.owner or ""),
+        "refund": found.evidence.get("refund"),
+    }
 
 
 def resolve_breaks(subjects: list[str], kinds: list[Break.Kind], by: str, note: str = "") -> int:

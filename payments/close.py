@@ -22,6 +22,7 @@ from payments.models import Asker, Attempt, Outcome, Payment, PaymentEvent
 from payments.pay import in_progress, look_at_intent, open_payment
 from payments.row_lock import give_back_connections, locked_order
 from payments.settle import Finding, carry_out_closing, settle
+from shop.acts import Act, witnessed
 from shop.problems import Problem
 
 log = structlog.get_logger(__name__)
@@ -40,7 +41,7 @@ class Wish(Enum):
         return strength.index(self.value) > strength.index(reason)
 
 
-def close_order(order_id: str, wish: Wish, by: str, asked_by: Asker) -> Order:
+def close_order(order_id: str, wish: Wish, by: str, asked_by: Asker, act: Act | None = None) -> Order:
     """Commit the wish and carry it out as far as Stripe answers now. Idempotent by the order's state.
 
     Returns:
@@ -48,9 +49,10 @@ def close_order(order_id: str, wish: Wish, by: str, asked_by: Asker) -> Order:
 
     Raises:
         Problem: order-already-paid; request-in-progress while a press is being made.
+        DoneAlready, StaleForm: of the act of staff that it is.
     """
     try:
-        wished = _commit_wish(order_id, wish, by, asked_by)
+        wished = _commit_wish(order_id, wish, by, asked_by, act)
     except RowBusy:
         detail = "Another request is working on this order. Ask again shortly."
         raise Problem("request-in-progress", detail, 2, {"order": order_id}) from None
@@ -62,9 +64,9 @@ def close_order(order_id: str, wish: Wish, by: str, asked_by: Asker) -> Order:
     return Order.objects.get(pk=order_id)
 
 
-def _commit_wish(order_id: str, wish: Wish, by: str, asked_by: Asker) -> bool:
+def _commit_wish(order_id: str, wish: Wish, by: str, asked_by: Asker, act: Act | None = None) -> bool:
     """Whether there is something to carry out."""
-    with locked_order(order_id) as order:
+    with locked_order(order_id) as order, witnessed(act):
         if order.is_paid:
             raise Problem("order-already-paid", "This order is paid already.", extra={"order": order.pk})
         if order.is_closed:

@@ -19,12 +19,13 @@ from payments.close import cancel_intent, end_payment, finish_closing, payments_
 from payments.errors import KeyInUse, StaleLease
 from payments.gateways.base import Call, Intent
 from payments.gateways.transport import Deadline
-from payments.leases import Lease, take_lease
+from payments.leases import Lease, end_lease, take_lease
 from payments.models import Asker, Attempt, DatabaseClock, Outcome, Payment, Refund
 from payments.pay import look_at_intent, send_confirm
 from payments.refund import complete_refund, due_refunds
 from payments.row_lock import give_back_connections, locked_order
 from payments.settle import Finding, judge, settle
+from shop.acts import Act, DoneAlready, StaleForm, witnessed
 
 log = structlog.get_logger(__name__)
 
@@ -74,12 +75,12 @@ def _must_end(attempt: Attempt, verdict: Outcome) -> bool:
     return verdict == Outcome.UNKNOWN
 
 
-def _commit_payment_closing(payment: Payment) -> None:
-    with locked_order(payment.order_id):
+def _commit_payment_closing(payment: Payment, act: Act | None = None) -> None:
+    with locked_order(payment.order_id), witnessed(act):
         Payment.objects.filter(pk=payment.pk, phase=Payment.Phase.OPEN).update(phase=Payment.Phase.CLOSING)
 
 
-def complete_attempt(attempt_id: str, asked_by: Asker, actor: str = "") -> Attempt | None:
+def complete_attempt(attempt_id: str, asked_by: Asker, actor: str = "", act: Act | None = None) -> Attempt | None:
     """Take the attempt over if its lease has ended, and bring it as far as Stripe allows; None if it is not ours."""
     lease = take_lease(Attempt(pk=attempt_id))
     if lease is None:
@@ -88,7 +89,7 @@ def complete_attempt(attempt_id: str, asked_by: Asker, actor: str = "") -> Attem
     attempt = Attempt.objects.select_related("payment", "order").get(pk=attempt_id)
     if attempt.phase == Attempt.Phase.STARTED:
         # Nothing was sent, and nobody but the shopper's own key may go on from here.
-        return _settle(attempt, lease, Finding(outcome=Outcome.RELEASED), asked_by, actor)
+        return _settle(attempt, lease, Finding(outcome=Outcome.RELEASED), asked_by, actor, act)
     give_back_connections()
     calls: list[Call] = []
     deadline = Deadline(settings.PRESS_BUDGET.total_seconds())
@@ -96,12 +97,41 @@ def complete_attempt(attempt_id: str, asked_by: Asker, actor: str = "") -> Attem
         finding = find_out(attempt, deadline, calls)
     except KeyInUse:
         finding = Finding(outcome=Outcome.UNKNOWN, calls=tuple(calls))
+    return _settle(attempt, lease, finding, asked_by, actor, act)
+
+
+def cancel_at_stripe(order_id: str, asked_by: Asker, actor: str = "", act: Act | None = None) -> Attempt | None:
+    """End what stays unknown, now: cancel the intent and take Stripe's answer, canceled or what was faster (R88).
+
+    Returns:
+        The attempt as it is afterwards; None if the order has none that is undecided, or somebody is at work on it.
+
+    Raises:
+        DoneAlready, StaleForm: of the act.
+    """
+    attempt = Attempt.objects.filter(order=order_id).undecided().first()
+    lease = take_lease(attempt) if attempt is not None else None
+    if attempt is None or lease is None:
+        return None
+    attempt = Attempt.objects.select_related("payment", "order").get(pk=attempt.pk)
+    if attempt.phase == Attempt.Phase.STARTED:  # nothing was sent
+        return _settle(attempt, lease, Finding(outcome=Outcome.RELEASED), asked_by, actor, act)
+    try:
+        _commit_payment_closing(attempt.payment, act)
+    except (DoneAlready, StaleForm):
+        end_lease(lease)
+        raise
+    give_back_connections()
+    calls: list[Call] = []
+    finding = cancel_intent(attempt.payment, Deadline(settings.PRESS_BUDGET.total_seconds()), calls)
     return _settle(attempt, lease, finding, asked_by, actor)
 
 
-def _settle(attempt: Attempt, lease: Lease, finding: Finding, asked_by: Asker, actor: str) -> Attempt | None:
+def _settle(
+    attempt: Attempt, lease: Lease, finding: Finding, asked_by: Asker, actor: str, act: Act | None = None
+) -> Attempt | None:
     try:
-        return settle(attempt.payment, lease, finding, asked_by, actor)
+        return settle(attempt.payment, lease, finding, asked_by, actor, act)
     except StaleLease as error:
         log.warning("stale_lease", attempt=attempt.pk, error=str(error))
         return None

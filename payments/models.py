@@ -117,8 +117,16 @@ class Payment(Leased):
             models.Index(
                 fields=["locked_until"], condition=Q(phase__in=["opening", "closing"]), name="payment_being_worked_on"
             ),
-            models.Index(fields=["card_last4"], name="payment_by_last_four"),
+            models.Index(fields=["-created_at"], name="payment_by_time"),
+            models.Index(
+                fields=["card_last4", "-created_at"], condition=~Q(card_last4=""), name="payment_by_last_four"
+            ),
+            models.Index(fields=["amount_minor", "-created_at"], name="payment_by_amount"),
             models.Index(fields=["first_sent_at"], condition=Q(phase="succeeded"), name="succeeded_payment_by_time"),
+        ]
+        permissions = [
+            ("reconcile_payment", "Can ask Stripe now, and end what stays unknown"),
+            ("export_payment", "Can export payments as CSV"),
         ]
 
     def __str__(self) -> str:
@@ -240,6 +248,7 @@ class Attempt(Leased):
                 Coalesce("next_look_at", "locked_until"), condition=~Q(phase="finished"), name="attempt_due_for_a_look"
             ),
             models.Index(fields=["finished_at"], condition=Q(answer_status__isnull=False), name="attempt_answer_kept"),
+            models.Index(fields=["idempotency_key"], name="attempt_by_key"),
         ]
 
     def __str__(self) -> str:
@@ -325,6 +334,47 @@ class Refund(Leased):
     def gateway_key(self) -> str:
         """Gateway key of this refund's only create."""
         return f"{settings.PAYMENT_ENV}:refund:{self.pk}"
+
+
+class RefundProposal(models.Model):
+    """A refund above the threshold: carried out only once a second person has agreed (SECURITY SE49)."""
+
+    class Decision(models.TextChoices):
+        APPROVED = "approved"
+        REFUSED = "refused"
+
+    payment = models.ForeignKey(Payment, on_delete=models.PROTECT, related_name="refund_proposals")
+    amount_minor = models.PositiveBigIntegerField()
+    currency = models.CharField(max_length=3, choices=CURRENCY_CHOICES)
+    reason = models.CharField(max_length=24, choices=Refund.Reason)
+    note = models.CharField(max_length=400)
+    proposed_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    proposed_at = models.DateTimeField(auto_now_add=True)
+    decision = models.CharField(max_length=8, choices=Decision, blank=True)
+    decided_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
+    )
+    decided_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["-proposed_at"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["payment"], condition=Q(decision=""), name="one_open_refund_proposal_per_payment"
+            ),
+            models.CheckConstraint(
+                condition=~Q(decision="approved") | (Q(decided_by__isnull=False) & ~Q(decided_by=F("proposed_by"))),
+                name="a_second_person_approves_a_refund",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"proposal to refund {money_text(self.amount_minor, self.currency)}"
+
+    @property
+    def refund_key(self) -> str:
+        """Idempotency key of the one refund that its approval carries out."""
+        return f"proposal:{self.pk}"
 
 
 # Won: the money is back. A warning is only a question of the bank's: no money has moved, and a refund answers it best.
@@ -435,6 +485,7 @@ class WebhookEvent(models.Model):
             models.Index(fields=["next_try_at"], condition=Q(state="stored"), name="webhook_event_due"),
             models.Index(fields=["intent_id"], name="webhook_event_by_intent"),
         ]
+        permissions = [("replay_webhookevent", "Can work on a stored webhook event again")]
 
     def __str__(self) -> str:
         return f"{self.type} {self.event_id}"
@@ -462,9 +513,14 @@ class Break(models.Model):
     resolved_at = models.DateTimeField(null=True, blank=True)
     resolved_by = models.CharField(max_length=80, blank=True)
     note = models.CharField(max_length=400, blank=True)
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+    )  # who looks into it
+    accepted = models.BooleanField(default=False)  # resolved by a person: the same finding does not open it again
 
     class Meta:
         ordering = ["-found_at"]
+        permissions = [("resolve_break", "Can take a break on, and resolve it")]
         constraints = [
             models.UniqueConstraint(
                 fields=["kind", "subject"], condition=Q(resolved_at__isnull=True), name="one_open_break_per_finding"
@@ -494,3 +550,25 @@ class Heartbeat(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} at {self.beat_at:%Y-%m-%d %H:%M:%S}"
+
+
+class DuplicatesStopped(models.Model):
+    """How many requests about an order a layer has stopped on one day. Counted in the process and written in batches
+    (RULES R19), so that a duplicate itself costs no write; a process that is killed loses its last seconds of them."""
+
+    order = models.ForeignKey(Order, on_delete=models.CASCADE, related_name="duplicates_stopped")
+    layer = models.PositiveSmallIntegerField()  # 2 key, 3 database, 4 Redis lock, 5 gateway
+    day = models.DateField()
+    count = models.PositiveIntegerField(default=0)
+    first_at = models.DateTimeField()
+    last_at = models.DateTimeField()
+    last_key = models.CharField(max_length=255, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["order", "layer", "day"], name="one_count_per_order_layer_and_day")
+        ]
+        indexes = [models.Index(fields=["day", "layer"], name="duplicates_by_day")]
+
+    def __str__(self) -> str:
+        return f"{self.count} stopped by layer {self.layer}"

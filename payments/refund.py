@@ -22,6 +22,7 @@ from payments.models import Asker, Break, DatabaseClock, Dispute, Payment, Payme
 from payments.row_lock import again_on_conflict, give_back_connections, locked_payment
 from payments.schedule import rung
 from payments.settle import called, raise_break
+from shop.acts import Act, witnessed
 from shop.idempotency import refuse_other_body
 from shop.ids import new_id
 from shop.money import money_text
@@ -44,6 +45,7 @@ class Ask:
     reason: str
     actor_id: int | None
     asked_by: Asker = Asker.STAFF
+    act: Act | None = None
 
 
 def refund_once(payment: Payment, ask: Ask) -> Refund:
@@ -51,6 +53,7 @@ def refund_once(payment: Payment, ask: Ask) -> Refund:
 
     Raises:
         Problem: idempotency-key-reused, refund-too-large (`left`), request-in-progress.
+        DoneAlready, StaleForm: of the act of staff that it is.
     """
     try:
         refund, lease = claim_refund(payment, ask)
@@ -72,7 +75,7 @@ def claim_refund(payment: Payment, ask: Ask) -> tuple[Refund, Lease | None]:
     Raises:
         Problem: idempotency-key-reused, refund-too-large (`left`).
     """
-    with locked_payment(payment.pk, payment.order_id) as (order, locked):
+    with locked_payment(payment.pk, payment.order_id) as (order, locked), witnessed(ask.act):
         same = Refund.objects.filter(payment=locked, idempotency_key=ask.key).first()
         if same is not None:
             refuse_other_body(same, ask.fingerprint)

@@ -30,6 +30,7 @@ from payments.models import (
 )
 from payments.row_lock import again_on_conflict, locked_payment
 from payments.schedule import next_look
+from shop.acts import Act, witnessed
 
 log = structlog.get_logger(__name__)
 
@@ -68,17 +69,25 @@ class Finding:
 
 
 @again_on_conflict
-def settle(payment: Payment, lease: Lease | None, finding: Finding, asked_by: Asker, actor: str = "") -> Attempt | None:
+def settle(
+    payment: Payment,
+    lease: Lease | None,
+    finding: Finding,
+    asked_by: Asker,
+    actor: str = "",
+    act: Act | None = None,
+) -> Attempt | None:
     """Write the finding. Returns the attempt that it was about, as the row is now; None if it was about none.
 
     Args:
         lease: the attempt's or the payment's, taken *before* the finding was fetched. None only for what never goes
             stale: an intent that succeeded or was canceled.
+        act: of staff, whose audit row is written in the same transaction.
 
     Raises:
         StaleLease: somebody took the row over meanwhile; nothing was written, the row has the truth.
     """
-    with locked_payment(payment.pk, payment.order_id) as (order, payment_now):
+    with locked_payment(payment.pk, payment.order_id) as (order, payment_now), witnessed(act):
         attempt = _attempt_of_lease(order, payment_now, lease)
         if finding.intent is None or finding.intent.status not in ("succeeded", "canceled"):
             _refuse_stale(lease, attempt, payment_now)

@@ -17,6 +17,7 @@ from payments.gateways.base import Event, gateway
 from payments.models import Asker, Break, Payment, WebhookEvent
 from payments.refund import follow_refunds
 from payments.settle import raise_break
+from shop.acts import Act, Snapshot, witnessed
 from shop.nudge import nudge
 from shop.problems import Problem, problem_response
 
@@ -78,6 +79,28 @@ def _row_of(event: Event) -> WebhookEvent:
         created_at_gateway=datetime.datetime.fromtimestamp(event.created, datetime.UTC),
         next_try_at=timezone.now(),
     )
+
+
+def replay_event(event_id: str, act: Act) -> WebhookEvent:
+    """Work on a stored event again, as if it had just come: harmless, for an event is only a hint to look (R80).
+
+    Raises:
+        WebhookEvent.DoesNotExist. DoneAlready, StaleForm: of the act.
+    """
+    with transaction.atomic(durable=True):
+        row = WebhookEvent.objects.select_for_update(no_key=True).get(gateway="stripe", event_id=event_id)
+        with witnessed(act):
+            row.state, row.next_try_at, row.tries = WebhookEvent.State.STORED, timezone.now(), 0
+            row.save(update_fields=["state", "next_try_at", "tries"])
+    work_webhooks(event_id)
+    row.refresh_from_db()
+    return row
+
+
+def event_snapshot(event_id: str) -> Snapshot:
+    """What an act on a stored event is about, for its audit row."""
+    row = WebhookEvent.objects.get(gateway="stripe", event_id=event_id)
+    return {"state": row.state, "tries": row.tries, "note": row.note}
 
 
 def work_webhooks(event_id: str | None = None, limit: int = 100) -> int:

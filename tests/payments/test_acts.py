@@ -1,0 +1,187 @@
+"""An act of staff and its audit row: one transaction, one form, and never on what has changed meanwhile."""
+
+import threading
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import Error as DatabaseError
+from django.db import connection, transaction
+
+from orders.models import Order
+from payments.breaks import Difference, open_break, resolve_break
+from payments.close import Wish, close_order
+from payments.complete import cancel_at_stripe
+from payments.models import Asker, Attempt, Break, Refund
+from payments.reconcile import reconcile_order
+from payments.refund import Ask, refund_once
+from payments.snapshot import money_snapshot
+from shop.acts import Act, DoneAlready, StaleForm, Who, version_of
+from shop.ids import new_id
+from shop.models import StaffAct
+from shop.problems import Problem
+from tests.book import Book
+from tests.payments.paying import let_leases_end, placed_order, press
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def clerk(name: str = "clara") -> Who:
+    user, _ = User.objects.get_or_create(username=name, defaults={"is_staff": True})
+    return Who(user, "192.0.2.7", "a browser")
+
+
+def act_on(order: Order, name: str = "refund", **fields: Any) -> Act:
+    defaults: dict[str, Any] = {"who": clerk(), "form_key": new_id(), "note": "as asked"}
+    return Act(
+        name=name,
+        subject=f"order {order.number}",
+        order_id=order.pk,
+        snapshot=lambda: money_snapshot(order.pk),
+        **defaults | fields,
+    )
+
+
+def paid_order() -> Order:
+    order, client = placed_order()
+    assert press(client, order).status_code == 201
+    return order
+
+
+def ask(act: Act, amount: int = 100) -> Ask:
+    return Ask(act.form_key, "digest", amount, "duplicate", act.who.user.pk, act=act)
+
+
+def test_a_refund_and_its_audit_row_are_one_transaction(book: Book) -> None:
+    order = paid_order()
+    act = act_on(order)
+    refund_once(order.payments.get(), ask(act))
+    row = StaffAct.objects.get()
+    assert (row.act, row.actor.username, row.address, row.order_id) == ("refund", "clara", "192.0.2.7", order.pk)
+    assert row.before["refunds"] == {}
+    assert list(row.after["refunds"].values()) == [["confirming", 100]]
+
+
+def test_an_act_that_is_rolled_back_leaves_no_audit_row(book: Book) -> None:
+    order = paid_order()
+    with pytest.raises(Problem, match="left to refund"):
+        refund_once(order.payments.get(), ask(act_on(order), amount=10**9))
+    assert not StaffAct.objects.exists()
+
+
+def test_no_audit_row_means_no_act(book: Book) -> None:
+    order = paid_order()
+    act = act_on(order)
+    act.who = Who(act.who.user, None, "x" * 300)  # too long for its column
+    with pytest.raises(DatabaseError):
+        refund_once(order.payments.get(), ask(act))
+    assert not Refund.objects.exists()
+
+
+def test_one_form_moves_the_money_once(book: Book) -> None:
+    order = paid_order()
+    act = act_on(order)
+    refund_once(order.payments.get(), ask(act))
+    with pytest.raises(DoneAlready):
+        refund_once(order.payments.get(), ask(act))
+    assert len(book.refunds()) == 1
+
+
+def test_two_clerks_who_saw_the_same_page_move_the_money_once(book: Book) -> None:
+    order = paid_order()
+    seen = version_of(money_snapshot(order.pk))
+    acts = [act_on(order, who=clerk(name), expected=seen) for name in ("clara", "carl")]
+    told: list[object] = []
+    start = threading.Barrier(2)
+
+    def refund(act: Act) -> None:
+        start.wait()
+        try:
+            told.append(refund_once(order.payments.get(), ask(act)).outcome)
+        except StaleForm as stale:
+            told.append(type(stale))
+        finally:
+            connection.close()
+
+    clerks = [threading.Thread(target=refund, args=[act]) for act in acts]
+    for one in clerks:
+        one.start()
+    for one in clerks:
+        one.join()
+    assert set(told) == {"succeeded", StaleForm}
+    assert [one["amount"] for one in book.refunds()] == [100]
+    assert StaffAct.objects.count() == 1
+
+
+def test_a_stale_form_takes_no_lease(book: Book) -> None:
+    order, client = placed_order()
+    book.rule("reset", when="after", times=None)
+    press(client, order)
+    book.clear_rules()
+    let_leases_end(order)
+    with pytest.raises(StaleForm):
+        cancel_at_stripe(order.pk, Asker.STAFF, "clara", act_on(order, "cancel at Stripe", expected="as it was"))
+    assert not Attempt.objects.filter(locked_until__isnull=False).exists()
+    assert cancel_at_stripe(order.pk, Asker.STAFF, "clara", act_on(order, "cancel at Stripe")) is not None
+
+
+def test_staff_cancel_an_order_and_the_wish_has_their_name(book: Book) -> None:
+    order, _ = placed_order()
+    close_order(order.pk, Wish.CANCEL, by="clara", asked_by=Asker.STAFF, act=act_on(order, "cancel"))
+    row = StaffAct.objects.get()
+    assert (row.before["closing"], row.after["closing"]) == ("", "cancel")
+    assert Order.objects.get(pk=order.pk).status == "canceled"
+
+
+def test_asking_stripe_is_one_act_however_often_its_form_comes(book: Book) -> None:
+    order, client = placed_order()
+    book.rule("reset", when="after", times=None)
+    press(client, order)
+    book.clear_rules()
+    let_leases_end(order)
+    act = act_on(order, "ask Stripe", repeatable=True)
+    assert reconcile_order(order.pk, Asker.STAFF, "clara", act).changed
+    assert not reconcile_order(order.pk, Asker.STAFF, "clara", act).changed
+    row = StaffAct.objects.get()
+    assert (row.before["order"], row.after["order"]) == ("pending", "paid")
+
+
+def test_asking_about_what_is_known_is_written_down_too(book: Book) -> None:
+    order = paid_order()
+    told = reconcile_order(order.pk, Asker.STAFF, "clara", act_on(order, "ask Stripe", repeatable=True))
+    assert (told.changed, told.answered) == (False, True)
+    row = StaffAct.objects.get()
+    assert row.before == row.after
+
+
+def test_audit_rows_can_neither_be_changed_nor_deleted(book: Book) -> None:
+    order, _ = placed_order()
+    act_on(order, "look").record()
+    for forbidden in (
+        lambda: StaffAct.objects.update(note="nothing happened"),
+        lambda: StaffAct.objects.all().delete(),
+        lambda: connection.cursor().execute("DELETE FROM shop_staffact"),
+    ):
+        with pytest.raises(DatabaseError, match="append-only"), transaction.atomic():
+            forbidden()
+
+
+def test_a_refund_is_never_approved_by_who_proposed_it(book: Book) -> None:
+    order = paid_order()
+    payment, user = order.payments.get(), clerk().user
+    proposal = payment.refund_proposals.create(
+        amount_minor=100, currency=payment.currency, reason="duplicate", note="x", proposed_by=user
+    )
+    with pytest.raises(DatabaseError, match="a_second_person_approves_a_refund"):
+        payment.refund_proposals.filter(pk=proposal.pk).update(decision="approved", decided_by=user)
+
+
+def test_what_a_person_has_resolved_is_not_opened_again_while_it_stays_so() -> None:
+    difference = Difference(Break.Kind.AMOUNT, "pi_1", None, None, 500, "GBP", "look")
+    found = open_break(difference)
+    act = Act("resolve break", clerk(), f"break {found.pk}", dict, form_key=new_id())
+    assert resolve_break(found.pk, "agreed with the shopper", act)
+    assert open_break(difference).pk == found.pk
+    assert not Break.objects.filter(resolved_at=None).exists()
+    other = Difference(Break.Kind.AMOUNT, "pi_1", None, None, 501, "GBP", "look")
+    assert open_break(other).pk != found.pk
