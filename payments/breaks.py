@@ -20,7 +20,10 @@ PLAIN = (
     Break.Kind.DOUBLE_CHARGE,
     Break.Kind.ORPHAN_REFUND,
 )
+# Who found a break (`evidence["found_by"]`), where a rule of ours says when it is gone.
 BY_SWEEP = "sweep"
+LATE_MONEY = "late money"  # settle: it came after the order was given up, and goes back by itself
+REFUND_FAILED = "refund"  # refund: it failed, perhaps after it had succeeded
 
 
 @dataclass(frozen=True)
@@ -106,3 +109,14 @@ def resolve_breaks(subjects: list[str], kinds: list[Break.Kind], by: str, note: 
     """Close the open breaks of these kinds about these intents, charges or refunds: what they say is gone. How many."""
     found = Break.objects.filter(resolved_at=None, subject__in=subjects, kind__in=kinds)
     return found.update(resolved_at=timezone.now(), resolved_by=by, note=note)
+
+
+def resolve_repaid(payment: Payment) -> None:
+    """All of a payment's money has gone back: late money is where it belongs, and a refund that failed was made good.
+
+    In the transaction that knows it. A refund that fails afterwards opens a break of its own.
+    """
+    repaid = Break.objects.filter(payment=payment, kind=Break.Kind.STATUS, resolved_at=None)
+    repaid.filter(evidence__found_by__in=[LATE_MONEY, REFUND_FAILED]).update(
+        resolved_at=timezone.now(), resolved_by="refund", note="all of the money has gone back"
+    )

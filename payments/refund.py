@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from orders import ends
 from orders.models import Mail, Order
+from payments.breaks import REFUND_FAILED, resolve_repaid
 from payments.errors import GatewayError, Invalid, RowBusy, StaleLease
 from payments.gateways.base import Call, SeenRefund, gateway
 from payments.gateways.transport import Deadline
@@ -309,7 +310,12 @@ def _move(
     )
     if row.outcome in NOT_GIVEN and before != row.outcome:
         log.error("refund_failed", refund=row.pk, payment=row.payment_id)
-        evidence: dict[str, object] = {"refund": row.pk, "outcome": row.outcome, "before": before}
+        evidence: dict[str, object] = {
+            "found_by": REFUND_FAILED,
+            "refund": row.pk,
+            "outcome": row.outcome,
+            "before": before,
+        }
         subject = row.refund_id or row.pk
         raise_break(Break.Kind.STATUS, subject, order, row.payment, row.amount_minor, evidence)
     _tell(order, row, calls, before, row.outcome, asked_by)
@@ -330,6 +336,7 @@ def _follow(order: Order, payment: Payment) -> None:
         payment.save(update_fields=["refunded_minor"])
     if payment.captured_minor and done == payment.captured_minor:
         ends.refund_whole(order, timezone.now())
+        resolve_repaid(payment)
     else:
         ends.refund_undone(order)
 

@@ -12,6 +12,7 @@ from django.utils import timezone
 from orders import ends
 from orders.models import Mail, Order
 from payments import answers
+from payments.breaks import LATE_MONEY
 from payments.errors import StaleLease
 from payments.gateways.base import Call, Intent
 from payments.leases import Lease
@@ -277,7 +278,11 @@ def _late_money(order: Order, payment: Payment, intent: Intent) -> None:
         },
     )
     ends.owe_mail(order, Mail.Kind.LATE_MONEY, timezone.now())
-    evidence: dict[str, object] = {"order_status": was, "proposal": "refunded by itself; tell the shopper if asked"}
+    evidence: dict[str, object] = {
+        "found_by": LATE_MONEY,
+        "order_status": was,
+        "proposal": "refunded by itself; tell the shopper if asked",
+    }
     raise_break(Break.Kind.STATUS, intent.id, order, payment, payment.captured_minor, evidence)
 
 

@@ -1,15 +1,20 @@
 """Money that arrives after its order was given up: the goods go out if they are still here, else it goes back, once."""
 
+import datetime
+
 import pytest
 from django.test import Client
+from django.utils import timezone
 
 from orders.models import Mail, Order
 from payments.complete import ask_stripe, complete_due
-from payments.models import Asker, Break, Payment, Refund
+from payments.models import Asker, Break, Heartbeat, Payment, Refund
+from payments.refund import follow_refunds
 from shop.models import Product
 from tests.book import CONFIRM, Book
 from tests.orders.making import make_order, make_product
 from tests.payments.paying import placed_order, press
+from tests.payments.planting import swept
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -64,3 +69,68 @@ def test_a_cart_that_was_placed_again_meanwhile_is_not_sold_twice(book: Book) ->
     assert order.status == "expired"
     assert len(book.refunds(order.pk)) == 1
     assert Product.objects.get(pk=order.lines.get().product_id).stock == 5
+
+
+def _health() -> tuple[int, int]:
+    """Status of /healthz/payments, and how many breaks it counts."""
+    Heartbeat.objects.update(beat_at=timezone.now())
+    answer = Client().get("/healthz/payments")
+    return answer.status_code, answer.json()["open_breaks"]
+
+
+def _late_order(book: Book) -> tuple[Order, Payment]:
+    """The money has come, the goods are gone, the refund is due and not made yet."""
+    order, _ = _charged_after_it_ended(book, "expired")
+    Product.objects.update(stock=0)
+    book.clear_rules()
+    ask_stripe(order, Asker.WEBHOOK)
+    return order, Payment.objects.get(order=order)
+
+
+def test_its_break_closes_by_rule_when_all_of_the_money_has_gone_back(book: Book) -> None:
+    _, payment = _late_order(book)
+    assert _health() == (503, 1)
+    swept()
+    assert _health() == (503, 1)  # a look at Stripe's book cannot tell
+    complete_due(Asker.COMPLETER)
+    found = Break.objects.get()
+    assert (found.subject, found.resolved_by) == (payment.intent_id, "refund")
+    assert _health() == (200, 0)
+
+
+def test_its_break_stays_open_while_its_refund_is_not_known(book: Book) -> None:
+    _late_order(book)
+    book.rule("reset", path="/v1/refunds", when="after", times=None)
+    complete_due(Asker.COMPLETER)
+    assert Refund.objects.get().outcome == "unknown"
+    assert _health() == (503, 1)
+    book.clear_rules()
+    Refund.objects.update(next_look_at=timezone.now() - datetime.timedelta(seconds=1))
+    complete_due(Asker.COMPLETER)
+    assert _health() == (200, 0)
+
+
+def test_a_refund_that_fails_after_it_had_succeeded_is_a_break_until_the_sum_is_whole_again(book: Book) -> None:
+    order, payment = _late_order(book)
+    complete_due(Asker.COMPLETER)
+    book.end_refund(book.refunds(order.pk)[0]["id"], "failed")
+    follow_refunds(payment, Asker.WEBHOOK)
+    assert _health() == (503, 1)
+    charge = book.succeeded(order.pk)[0]["id"]
+    book.dashboard_refund(charge, payment.amount_minor - 1)
+    follow_refunds(payment, Asker.WEBHOOK)
+    assert _health() == (503, 1)
+    book.dashboard_refund(charge, 1)
+    follow_refunds(payment, Asker.WEBHOOK)
+    assert _health() == (200, 0)
+    assert Break.objects.filter(resolved_by="refund").count() == 2
+
+
+def test_a_refund_that_is_refused_because_the_dashboard_made_it_leaves_no_break(book: Book) -> None:
+    order, payment = _late_order(book)
+    book.dashboard_refund(book.succeeded(order.pk)[0]["id"])
+    follow_refunds(payment, Asker.WEBHOOK)
+    complete_due(Asker.COMPLETER)
+    assert sorted(Refund.objects.values_list("outcome", flat=True)) == ["failed", "succeeded"]
+    assert _health() == (200, 0)
+    assert book.refunded(order.pk) == payment.amount_minor
