@@ -8,7 +8,10 @@ VENV := .venv/bin
 run: setup
 	@exec $(VENV)/python -m shop.stack.run --under-make
 
-# BROWSER=0 leaves the browser tests out; T="tests/layers -k redis" chooses tests.
+# Two processes, each with servers of its own. BROWSER=0 leaves the browser tests out; T="tests/layers -k redis" chooses
+# tests, for one process.
+T ?= -n 2 --dist loadfile
+
 test: setup
 	@exec $(VENV)/python -m pytest $(T)
 

@@ -10,6 +10,7 @@ from django.db import connection
 
 from payments.breaker import close_breaker
 from shop.redis_pause import end_redis_pause
+from shop.stack import Refusal, chromium
 from shop.stack.postgres import Postgres
 from shop.stack.redis import Redis
 from tests.book import Book
@@ -88,6 +89,16 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     for kind in _LEFT_OUT:
         for report in terminalreporter.stats.get(kind, []):
             terminalreporter.write_line(f"LEFT OUT ({kind}): {report.nodeid}", red=True)
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Several workers are to find one browser, not to install one each: the process that starts them looks for it."""
+    if not getattr(session.config.option, "numprocesses", None) or os.environ.get("BROWSER") == "0":
+        return
+    try:
+        os.environ["CHROMIUM"] = str(chromium.find())
+    except Refusal as refusal:
+        pytest.exit(str(refusal), returncode=pytest.ExitCode.TESTS_FAILED)
 
 
 @pytest.hookimpl(trylast=True)

@@ -59,6 +59,12 @@ def test_a_left_out_test_alone_fails_the_run(tmp_path: Path) -> None:
     assert run_pytest("-p", "tests.conftest", tmp_path / "test_skip.py")[0] == 1
 
 
+def test_without_a_browser_the_workers_do_not_start_and_one_line_says_why() -> None:
+    code, lines = run_pytest("tests/stack/test_templates.py", "-n", "2", CHROMIUM="/nothing")
+    assert code == 1
+    assert any("CHROMIUM=/nothing is no program." in line for line in lines)
+
+
 def test_browser_0_leaves_the_browser_tests_out_and_says_so_in_its_last_line() -> None:
     code, lines = run_pytest("tests/browser", "tests/stack/test_templates.py", BROWSER="0")
     assert code == 0, lines
