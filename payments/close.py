@@ -10,7 +10,7 @@ from enum import Enum
 
 import structlog
 from django.conf import settings
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, OuterRef, QuerySet
 from django.utils import timezone
 
 from orders.models import Order
@@ -111,12 +111,11 @@ def _end(payment: Payment, asked_by: Asker, deadline: Deadline, calls: list[Call
         log.warning("stale_lease", payment=payment.pk, error=str(error))
 
 
-def payments_left_closing(limit: int = 100) -> list[Payment]:
+def left_closing() -> QuerySet[Payment]:
     """Payments whose cancel was never answered, and whose attempt has ended by itself since (a bank's no, a challenge
     that failed): no order is closing and no attempt is open that would bring somebody back to them."""
     undecided = Attempt.objects.filter(payment=OuterRef("pk")).undecided()
-    left = Payment.objects.filter(phase=Payment.Phase.CLOSING, order__closing_since=None).exclude(Exists(undecided))
-    return list(left.order_by("created_at")[:limit])
+    return Payment.objects.filter(phase=Payment.Phase.CLOSING, order__closing_since=None).exclude(Exists(undecided))
 
 
 def end_payment(payment: Payment, asked_by: Asker) -> bool:
@@ -184,13 +183,16 @@ def cancel_intent(payment: Payment, deadline: Deadline, calls: list[Call]) -> Fi
         return Finding(outcome=Outcome.UNKNOWN, calls=tuple(calls))
 
 
+def due_to_expire(now: datetime.datetime) -> QuerySet[Order]:
+    """Orders whose hold is over, and of which no press may still charge."""
+    live = Attempt.objects.filter(order=OuterRef("pk")).live()
+    over = Order.objects.filter(status=Order.Status.PENDING, expires_at__lt=now, closing_since=None)
+    return over.exclude(Exists(live))
+
+
 def expire_due(limit: int = 200, now: datetime.datetime | None = None) -> int:
     """Close the orders whose hold is over; never one with a live attempt. How many were asked to close."""
-    now = now or timezone.now()
-    live = Attempt.objects.filter(order=OuterRef("pk")).live()
-    due = Order.objects.filter(status=Order.Status.PENDING, expires_at__lt=now, closing_since=None).exclude(
-        Exists(live)
-    )
+    due = due_to_expire(now or timezone.now())
     ids = list(due.order_by("expires_at").values_list("pk", flat=True)[:limit])
     for order_id in ids:
         try:

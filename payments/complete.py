@@ -6,7 +6,7 @@ it every 30 s and so does `manage.py reconcile_payments`; both at once are harml
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import structlog
 from django.conf import settings
@@ -15,7 +15,7 @@ from django.db.models import F, Q
 from django.utils import timezone
 
 from orders.models import Order
-from payments.close import cancel_intent, end_payment, finish_closing, payments_left_closing
+from payments.close import cancel_intent, end_payment, finish_closing, left_closing
 from payments.errors import KeyInUse, StaleLease
 from payments.gateways.base import Call, Intent
 from payments.gateways.transport import Deadline
@@ -196,31 +196,59 @@ def due_attempts(limit: int = 100) -> list[str]:
     return list(due.order_by(F("next_look_at").asc(nulls_first=True)).values_list("pk", flat=True)[:limit])
 
 
+@dataclass(frozen=True)
+class Work:
+    """Rows with something to finish, by id: undecided attempts, orders with a wish to close, payments left closing,
+    refunds that have not ended."""
+
+    attempts: list[str]
+    closings: list[str]
+    payments: list[str]
+    refunds: list[str]
+
+    def __len__(self) -> int:
+        return len(self.attempts) + len(self.closings) + len(self.payments) + len(self.refunds)
+
+
+def due_work(limit: int = 100) -> Work:
+    """What is due now, at most so many of each."""
+    wishes = Order.objects.filter(closing_since__isnull=False).order_by("closing_since")
+    return Work(
+        attempts=due_attempts(limit),
+        closings=list(wishes.values_list("pk", flat=True)[:limit]),
+        payments=list(left_closing().order_by("created_at").values_list("pk", flat=True)[:limit]),
+        refunds=due_refunds(limit),
+    )
+
+
 def complete_due(asked_by: Asker = Asker.COMPLETER, limit: int = 100) -> tuple[int, int]:
-    """One round of the completer: (looked at, changed)."""
+    """One round of the completer: (looked at, changed). Attempts first: what they come to may make others due."""
+    attempts = Work(due_attempts(limit), [], [], [])
+    changed = finish(attempts, asked_by)
+    rest = replace(due_work(limit), attempts=[])
+    return len(attempts) + len(rest), changed + finish(rest, asked_by)
+
+
+def finish(work: Work, asked_by: Asker) -> int:
+    """Bring each row as far as Stripe allows now; how many changed. What somebody else holds is left to him."""
     changed = 0
-    ids = due_attempts(limit)
-    for one in ids:
+    for one in work.attempts:
         with _alone(attempt=one):
             before = Attempt.objects.filter(pk=one).values_list("phase", "outcome").first()
             attempt = complete_attempt(one, asked_by)
             changed += attempt is not None and (attempt.phase, attempt.outcome) != before
-    wishes = Order.objects.filter(closing_since__isnull=False).order_by("closing_since")
-    closing = list(wishes.values_list("pk", flat=True)[:limit])
-    for order_id in closing:
-        with _alone(order=order_id):
-            finish_closing(order_id, asked_by)
-            changed += not Order.objects.filter(pk=order_id, closing_since__isnull=False).exists()
-    left = payments_left_closing(limit)
-    for payment in left:
-        with _alone(payment=payment.pk):
-            changed += end_payment(payment, asked_by)
-    refunds = due_refunds(limit)
-    for one in refunds:
+    for one in work.closings:
+        with _alone(order=one):
+            finish_closing(one, asked_by)
+            changed += not Order.objects.filter(pk=one, closing_since__isnull=False).exists()
+    for one in work.payments:
+        with _alone(payment=one):
+            changed += end_payment(Payment.objects.get(pk=one), asked_by)
+    for one in work.refunds:
         with _alone(refund=one):
             refund = complete_refund(one, asked_by)
             changed += refund is not None and refund.phase == Refund.Phase.FINISHED
-    return len(ids) + len(closing) + len(left) + len(refunds), changed
+    return changed
 
 
 @contextmanager

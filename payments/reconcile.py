@@ -1,19 +1,23 @@
-"""Reconcile one order: everything of it that is not known yet is asked of Stripe now. For staff and for the command.
+"""Reconcile: everything that is not known yet of one order, or of a stretch of time, is asked of Stripe now.
 
-The same steps as the completer's, for one order and whatever the ladder says: carry a wish to close out, finish an
-undecided attempt and open refunds, and follow what Stripe's book says of refunds and disputes.
+The same steps as the completer's, whatever the ladders say. Staff reconcile one order, and then what Stripe's book says
+of its refunds and disputes is followed as well; `manage.py reconcile_payments` finishes the rows that it was told.
 """
 
+import datetime
 from dataclasses import dataclass
 
+from django.db.models import Q
+
 from orders.models import Order
-from payments.close import finish_closing
-from payments.complete import complete_attempt
+from payments.close import finish_closing, left_closing
+from payments.complete import Work, complete_attempt, finish
 from payments.disputes import follow_disputes
 from payments.errors import RowBusy
-from payments.models import Asker, Attempt, Payment, Refund
+from payments.models import Asker, Attempt, Payment, Refund, WebhookEvent
 from payments.refund import complete_refund, follow_refunds
 from payments.snapshot import money_snapshot
+from payments.webhooks import work_now
 from shop.acts import Act, Snapshot
 
 
@@ -53,3 +57,66 @@ def reconcile_order(order_id: str, asked_by: Asker, actor: str = "", act: Act | 
     if act is not None:
         act.record()
     return Reconciled(before, money_snapshot(order_id), answered)
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Of one order, of a stretch of time (each row by the moment at which it began), or of both."""
+
+    order_id: str = ""
+    since: datetime.datetime | None = None
+    until: datetime.datetime | None = None
+
+    def began(self, moment: str) -> Q:
+        rows = Q()
+        if self.since is not None:
+            rows &= Q(**{f"{moment}__gte": self.since})
+        if self.until is not None:
+            rows &= Q(**{f"{moment}__lt": self.until})
+        return rows
+
+    def of_order(self, path: str) -> Q:
+        return Q(**{path: self.order_id}) if self.order_id else Q()
+
+
+def open_work(chosen: Chosen) -> Work:
+    """What has not ended of the chosen rows, due or not, oldest first."""
+    attempts = Attempt.objects.exclude(phase=Attempt.Phase.FINISHED).filter(
+        chosen.of_order("order"), chosen.began("claimed_at")
+    )
+    wishes = Order.objects.filter(chosen.of_order("pk"), chosen.began("closing_since"), closing_since__isnull=False)
+    left = left_closing().filter(chosen.of_order("order"), chosen.began("created_at"))
+    refunds = Refund.objects.exclude(phase=Refund.Phase.FINISHED).filter(
+        chosen.of_order("payment__order"), chosen.began("created_at")
+    )
+    return Work(
+        attempts=list(attempts.order_by("claimed_at").values_list("pk", flat=True)),
+        closings=list(wishes.order_by("closing_since").values_list("pk", flat=True)),
+        payments=list(left.order_by("created_at").values_list("pk", flat=True)),
+        refunds=list(refunds.order_by("created_at").values_list("pk", flat=True)),
+    )
+
+
+def open_events(chosen: Chosen) -> list[str]:
+    """Events that are stored and not done: of the order's intents, or with its name on them."""
+    stored = WebhookEvent.objects.filter(chosen.began("received_at"), state=WebhookEvent.State.STORED)
+    if chosen.order_id:
+        intents = Payment.objects.filter(order=chosen.order_id, intent_id__isnull=False).values_list("intent_id")
+        stored = stored.filter(Q(intent_id__in=intents) | Q(metadata__order=chosen.order_id))
+    return list(stored.order_by("received_at").values_list("event_id", flat=True))
+
+
+def finish_chosen(chosen: Chosen, asked_by: Asker) -> tuple[Work, list[str], int]:
+    """Finish what is open of the chosen rows: the rows, the events, and how many changed."""
+    events = open_events(chosen)
+    changed = work_now(events)
+    work = open_work(chosen)
+    changed += finish(work, asked_by)
+    again = open_work(chosen)  # what those came to, late money's refund for one, may be open now
+    rest = Work(
+        attempts=[],
+        closings=[one for one in again.closings if one not in work.closings],
+        payments=[one for one in again.payments if one not in work.payments],
+        refunds=[one for one in again.refunds if one not in work.refunds],
+    )
+    return work, events, changed + finish(rest, asked_by)

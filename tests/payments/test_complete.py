@@ -17,7 +17,8 @@ from payments.close import Wish, expire_due
 from payments.complete import complete_attempt, complete_due, due_attempts
 from payments.errors import RowBusy
 from payments.leases import take_lease
-from payments.models import Asker, Attempt, Break, Outcome, Payment, PaymentEvent
+from payments.models import Asker, Attempt, Break, Outcome, Payment, PaymentEvent, Refund, WebhookEvent
+from payments.refund import Ask, claim_refund
 from payments.row_lock import give_back_connections
 from payments.settle import settle
 from tests.book import CANCEL, CREATE, Book
@@ -35,6 +36,7 @@ from tests.payments.paying import (
     press,
     status_of,
 )
+from tests.payments.planting import whole_database
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -504,13 +506,19 @@ def reconcile(capsys: pytest.CaptureFixture[str], *options: str) -> tuple[int, d
     return int(str(exit_.value.code)), json.loads(out) if out else {}
 
 
+def due(**counts: int) -> dict[str, int]:
+    """What was due by kind, none of the others."""
+    return dict.fromkeys(["attempts", "closings", "payments", "refunds", "events"], 0) | counts
+
+
 def test_reconcile_payments_finds_out_and_is_clean(book: Book, capsys: pytest.CaptureFixture[str]) -> None:
     order, _ = unknown_order(book, LOST_AFTER)
     let_leases_end(order)
-    assert reconcile(capsys, "--dry-run") == (0, {"checked": 1, "changed": 0, "breaks": []})
+    one, none = due(attempts=1, expiries=0), due(expiries=0)
+    assert reconcile(capsys, "--dry-run") == (0, {"checked": 1, "changed": 0, "breaks": [], "due": one})
     assert outcome(order) == "unknown"
-    assert reconcile(capsys) == (0, {"checked": 1, "changed": 1, "breaks": []})
-    assert reconcile(capsys) == (0, {"checked": 0, "changed": 0, "breaks": []})
+    assert reconcile(capsys) == (0, {"checked": 1, "changed": 1, "breaks": [], "due": one})
+    assert reconcile(capsys) == (0, {"checked": 0, "changed": 0, "breaks": [], "due": none})
     assert_books_agree(book, order)
 
 
@@ -518,7 +526,8 @@ def test_reconcile_payments_of_one_order_leaves_the_others(book: Book, capsys: p
     mine, other = unknown_order(book, LOST_AFTER)[0], unknown_order(book, LOST_AFTER)[0]
     let_leases_end(mine)
     let_leases_end(other)
-    assert reconcile(capsys, "--order", mine.pk) == (0, {"checked": 1, "changed": 1, "breaks": []})
+    said = {"checked": 1, "changed": 1, "breaks": [], "due": due(attempts=1)}
+    assert reconcile(capsys, "--order", mine.pk) == (0, said)
     assert (outcome(mine), outcome(other)) == ("succeeded", "unknown")
 
 
@@ -529,8 +538,112 @@ def test_reconcile_payments_between_two_moments(book: Book, capsys: pytest.Captu
     let_leases_end(new)
     an_hour_ago = (timezone.now() - datetime.timedelta(hours=1)).isoformat()
     assert reconcile(capsys, "--until", an_hour_ago, "--dry-run")[1]["checked"] == 1
-    assert reconcile(capsys, "--since", an_hour_ago) == (0, {"checked": 1, "changed": 1, "breaks": []})
+    said = {"checked": 1, "changed": 1, "breaks": [], "due": due(attempts=1)}
+    assert reconcile(capsys, "--since", an_hour_ago) == (0, said)
     assert (outcome(old), outcome(new)) == ("unknown", "succeeded")
+
+
+def died_closing(order: Order) -> None:
+    """The wish is committed, and the process is gone before it asked Stripe."""
+    assert close._commit_wish(order.pk, Wish.CANCEL, "shopper", Asker.SHOPPER)
+
+
+def died_refunding(order: Order) -> Refund:
+    payment = Payment.objects.get(order=order)
+    ask = Ask(key="r", fingerprint="x", amount_minor=100, reason="requested_by_customer", actor_id=None)
+    row, _ = claim_refund(payment, ask)
+    Refund.objects.filter(pk=row.pk).update(locked_until=None)
+    return row
+
+
+def left_closing_by(order: Order) -> None:
+    """Its cancel was never answered, and its attempt has ended by itself since."""
+    pay.open_ahead(order.pk)
+    Payment.objects.filter(order=order).update(phase="closing")
+
+
+def stored_event(order: Order, **fields: Any) -> WebhookEvent:
+    defaults = {
+        "event_id": f"evt_{order.pk}",
+        "type": "payment_intent.succeeded",
+        "intent_id": intent_of(order),
+        "metadata": {"order": order.pk, "env": "test"},
+        "created_at_gateway": timezone.now(),
+        "next_try_at": timezone.now() + datetime.timedelta(hours=1),  # far up its ladder
+    }
+    return WebhookEvent.objects.create(**defaults | fields)
+
+
+@pytest.mark.parametrize("narrowed", ["order", "since"])
+def test_reconcile_payments_finishes_everything_that_is_open_of_the_chosen(
+    book: Book, capsys: pytest.CaptureFixture[str], narrowed: str
+) -> None:
+    began = timezone.now().isoformat()
+    closing, left, refunding, heard = (placed_order() for _ in range(4))
+    pay.open_ahead(closing[0].pk)
+    died_closing(closing[0])
+    left_closing_by(left[0])
+    assert press(refunding[1], refunding[0]).status_code == 201
+    refund = died_refunding(refunding[0])
+    assert press(heard[1], heard[0]).status_code == 201
+    stored_event(heard[0])
+    by_order = [
+        (closing[0], due(closings=1)),
+        (left[0], due(payments=1)),
+        (refunding[0], due(refunds=1)),
+        (heard[0], due(events=1)),
+    ]
+    if narrowed == "order":
+        for order, found in by_order:
+            assert reconcile(capsys, "--order", order.pk, "--dry-run")[1]["due"] == found
+            code, said = reconcile(capsys, "--order", order.pk)
+            assert (code, said["due"], said["checked"], said["changed"]) == (0, found, 1, 1)
+            assert reconcile(capsys, "--order", order.pk)[1]["due"] == due()
+    else:
+        found = due(closings=1, payments=1, refunds=1, events=1)
+        assert reconcile(capsys, "--since", began, "--dry-run")[1]["due"] == found
+        assert reconcile(capsys, "--until", began, "--dry-run")[1]["due"] == due()
+        code, said = reconcile(capsys, "--since", began)
+        assert (code, said["due"], said["checked"], said["changed"]) == (0, found, 4, 4)
+    assert Order.objects.get(pk=closing[0].pk).status == "canceled"
+    assert Payment.objects.get(order=left[0]).phase == "canceled"
+    assert Refund.objects.get(pk=refund.pk).outcome == "succeeded"
+    assert WebhookEvent.objects.get().state == "done"
+
+
+def test_reconcile_payments_says_what_is_due_of_everything_and_writes_nothing(
+    book: Book, capsys: pytest.CaptureFixture[str]
+) -> None:
+    closing, overdue_one, paid = placed_order()[0], placed_order()[0], placed_order()
+    died_closing(closing)
+    overdue(overdue_one)
+    press(paid[1], paid[0])
+    died_refunding(paid[0])
+    stored_event(paid[0], next_try_at=timezone.now())
+    before = whole_database()
+    said = {"checked": 4, "changed": 0, "breaks": [], "due": due(closings=1, refunds=1, events=1, expiries=1)}
+    assert reconcile(capsys, "--dry-run") == (0, said)
+    assert whole_database() == before
+
+
+def test_one_chosen_row_that_cannot_be_finished_does_not_keep_the_others(
+    book: Book, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = placed_order()[0], placed_order()[0]
+    for order in (first, second):
+        pay.open_ahead(order.pk)
+        died_closing(order)
+    whole = close.finish_closing
+
+    def first_one_breaks(order_id: str, *rest: Any) -> None:
+        if order_id == first.pk:
+            raise RowBusy(order_id)
+        whole(order_id, *rest)
+
+    monkeypatch.setattr(complete, "finish_closing", first_one_breaks)
+    code, said = reconcile(capsys, "--since", "2026-01-01T00:00:00Z")
+    assert (code, said["due"], said["changed"]) == (0, due(closings=2), 1)
+    assert Order.objects.get(pk=second.pk).status == "canceled"
 
 
 @pytest.mark.parametrize("moment", ["yesterday", "2026-11-24", "2026-11-24T10:00:00"])
