@@ -1,13 +1,19 @@
 """Emptying the test database quickly between tests.
 
 Django's flush TRUNCATEs every table and then makes every permission anew: several times the cost of most tests. Rows
-are few here, so DELETE is faster; permissions and content types never change, so they stay.
+are few here, so DELETE is faster; content types, permissions and the groups that a migration made stay.
 """
 
 from django.db import connections
 from django.test import TransactionTestCase
 
-_KEPT = {"django_migrations", "django_content_type", "auth_permission"}
+_KEPT = {
+    "django_migrations",
+    "django_content_type",
+    "auth_permission",
+    "auth_group",
+    "auth_group_permissions",
+}
 
 
 def _empty_database(case: TransactionTestCase) -> None:
