@@ -185,7 +185,10 @@ class Mail(models.Model):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["order", "kind"], name="one_mail_per_order_and_kind")]
-        indexes = [models.Index(fields=["due_at"], condition=Q(state="due"), name="mail_due")]
+        indexes = [
+            models.Index(fields=["due_at"], condition=Q(state="due"), name="mail_due"),
+            models.Index(fields=["sending_at"], condition=Q(state="sending"), name="mail_in_doubt"),
+        ]
         permissions = [("send_mail_again", "Can send a mail of an order again")]
 
     def __str__(self) -> str:

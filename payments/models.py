@@ -249,6 +249,8 @@ class Attempt(Leased):
             ),
             models.Index(fields=["finished_at"], condition=Q(answer_status__isnull=False), name="attempt_answer_kept"),
             models.Index(fields=["idempotency_key"], name="attempt_by_key"),
+            models.Index(fields=["pressed_at"], name="attempt_by_time"),
+            models.Index(fields=["claimed_at"], condition=~Q(phase="finished"), name="undecided_attempt_by_age"),
         ]
 
     def __str__(self) -> str:
@@ -324,6 +326,9 @@ class Refund(Leased):
         ]
         indexes = [
             models.Index(fields=["created_at"], condition=~Q(phase="finished"), name="refund_due_for_a_look"),
+            models.Index(
+                fields=["finished_at"], condition=Q(outcome__in=["failed", "canceled"]), name="refund_not_given_by_time"
+            ),
         ]
         permissions = [("refund_payment", "Can give money back")]
 
@@ -449,6 +454,9 @@ class PaymentEvent(models.Model):
 
     class Meta:
         ordering = ["id"]
+        indexes = [
+            models.Index(fields=["at"], condition=Q(kind="settled", to_state="unknown"), name="event_became_unknown")
+        ]
 
     def __str__(self) -> str:
         return f"{self.kind} {self.from_state}->{self.to_state}" if self.to_state else self.kind
@@ -483,6 +491,7 @@ class WebhookEvent(models.Model):
         constraints = [models.UniqueConstraint(fields=["gateway", "event_id"], name="one_row_per_webhook_event")]
         indexes = [
             models.Index(fields=["next_try_at"], condition=Q(state="stored"), name="webhook_event_due"),
+            models.Index(fields=["received_at"], condition=Q(state="stored"), name="webhook_event_by_age"),
             models.Index(fields=["intent_id"], name="webhook_event_by_intent"),
         ]
         permissions = [("replay_webhookevent", "Can work on a stored webhook event again")]
@@ -526,6 +535,9 @@ class Break(models.Model):
                 fields=["kind", "subject"], condition=Q(resolved_at__isnull=True), name="one_open_break_per_finding"
             )
         ]
+        indexes = [
+            models.Index(fields=["found_at"], condition=Q(resolved_at__isnull=True), name="open_break_by_age"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.kind}: {self.subject}"
@@ -545,6 +557,9 @@ class Heartbeat(models.Model):
 
     name = models.CharField(primary_key=True, max_length=12, choices=Name)
     beat_at = models.DateTimeField()
+    has_beaten = models.BooleanField(
+        db_default=False
+    )  # false: `beat_at` is the migration's, and no round completed yet
     began_at = models.DateTimeField(null=True, blank=True)  # of the round under way
     cursor = models.DateTimeField(null=True, blank=True)
 
