@@ -1,6 +1,7 @@
 """Heartbeats: when each repeated piece of repair last completed. /healthz/payments shows their ages (RULES R90)."""
 
 import datetime
+from dataclasses import dataclass
 
 from django.utils import timezone
 
@@ -17,13 +18,26 @@ LATE_AFTER = {
 
 def beat(name: Heartbeat.Name) -> None:
     """A round has completed: everything that was due was looked at."""
-    Heartbeat.objects.update_or_create(name=name, defaults={"beat_at": timezone.now()})
+    Heartbeat.objects.update_or_create(name=name, defaults={"beat_at": timezone.now(), "has_beaten": True})
 
 
-def ages() -> dict[str, datetime.timedelta]:
-    """How long ago each completed. Without those that have no row: nothing is known of them."""
-    now = timezone.now()
-    return {row.name: max(now - row.beat_at, datetime.timedelta(0)) for row in Heartbeat.objects.order_by("name")}
+@dataclass(frozen=True)
+class Beat:
+    """When it last completed; `has_beaten` is false while that is only when the shop was installed."""
+
+    at: datetime.datetime
+    has_beaten: bool
+    began_at: datetime.datetime | None  # of the round under way
+
+
+def beats() -> dict[str, Beat]:
+    """Of each that has a row. Of the others nothing is known."""
+    return {row.name: Beat(row.beat_at, row.has_beaten, row.began_at) for row in Heartbeat.objects.order_by("name")}
+
+
+def ages(seen: dict[str, Beat], now: datetime.datetime) -> dict[str, datetime.timedelta]:
+    """How long ago each completed."""
+    return {name: max(now - one.at, datetime.timedelta(0)) for name, one in seen.items()}
 
 
 def late(now_ages: dict[str, datetime.timedelta]) -> list[str]:

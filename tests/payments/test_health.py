@@ -9,7 +9,7 @@ from django.test import Client
 from django.utils import timezone
 
 from payments import tasks
-from payments.heartbeats import beat
+from payments.heartbeats import beat, beats
 from payments.models import Attempt, Break, Heartbeat
 from tests.book import Book
 from tests.orders.making import make_attempt, make_order
@@ -41,6 +41,7 @@ def test_an_open_break_is_red(client: Client) -> None:
     Break.objects.create(kind=Break.Kind.AMOUNT, subject="pi_1")
     answer = client.get("/healthz/payments")
     assert (answer.status_code, answer.json()["open_breaks"]) == (503, 1)
+    assert answer.json()["runbook"] == ["open-break-amount"]
 
 
 @pytest.mark.parametrize(("name", "minutes"), [("completer", 5), ("events", 5), ("sweep", 30), ("long_sweep", 36 * 60)])
@@ -63,6 +64,7 @@ def test_a_fresh_install_is_green_and_one_whose_worker_never_ran_is_not(client: 
     with connection.cursor() as cursor:
         cursor.execute(migration.FIRST_BEATS)
     assert {row.name for row in Heartbeat.objects.all()} == set(Heartbeat.Name.values)
+    assert not any(one.has_beaten for one in beats().values())
     assert client.get("/healthz/payments").status_code == 200
     Heartbeat.objects.update(beat_at=timezone.now() - datetime.timedelta(minutes=6))
     assert client.get("/healthz/payments").json()["stopped"] == ["completer", "events"]
@@ -75,3 +77,4 @@ def test_the_tasks_leave_their_heartbeats(book: Book, client: Client) -> None:
     ages = client.get("/healthz/payments").json()["heartbeat_seconds"]
     assert set(ages) == {"completer", "events", "sweep", "long_sweep"}
     assert max(ages.values()) <= 10
+    assert all(one.has_beaten for one in beats().values())
