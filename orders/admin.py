@@ -31,7 +31,7 @@ class LineInline(ReadOnly, admin.TabularInline[OrderLine, Order]):
 
 class MailInline(ReadOnly, admin.TabularInline[Mail, Order]):
     model = Mail
-    fields = ["kind", "state", "due_at", "sending_at", "sent_at", "refusals", "last_refusal"]
+    fields = ["kind", "subject", "state", "due_at", "sending_at", "sent_at", "refusals", "last_refusal"]
     extra = 0
 
 
@@ -80,7 +80,7 @@ class MailAdmin(ReadOnly, admin.ModelAdmin[Mail]):
     `dropped`: what it says was no longer so when it was to be sent.
     """
 
-    list_display = ["order", "kind", "state", "due_at", "sending_at", "sent_at", "refusals", "last_refusal"]
+    list_display = ["order", "kind", "subject", "state", "due_at", "sending_at", "sent_at", "refusals", "last_refusal"]
     list_filter = ["state", "kind"]
     search_fields = ["order__number__iexact", "order__email__istartswith"]
     ordering = ["-due_at"]

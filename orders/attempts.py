@@ -1,6 +1,6 @@
 """What orders need to know of payment attempts: read by the reverse relation, for orders never imports payments."""
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from django.db.models import Case, When
 
@@ -20,6 +20,15 @@ class Press(Protocol):
 
     @property
     def payment_status(self) -> str: ...
+
+
+class GivenBack(Protocol):
+    """A refund, as far as orders look at it."""
+
+    amount_minor: int
+    currency: str
+    outcome: str
+    payment: Any
 
 
 def live_attempt(order: Order) -> Press | None:
@@ -43,6 +52,12 @@ _IN_DOUBT = ("unknown", "processing", "open", "closing")
 def was_found(order: Order) -> bool:
     """Whether the order's payment was not known for a while, and then found."""
     return order.payment_events.filter(kind="settled", from_state__in=_IN_DOUBT, to_state="succeeded").exists()
+
+
+def refund_of(order: Order, refund_id: str) -> GivenBack | None:
+    """The order's refund of this id."""
+    payment = order.payments.filter(refunds__pk=refund_id).first()
+    return payment.refunds.get(pk=refund_id) if payment else None
 
 
 def was_charged(order: Order) -> bool:

@@ -123,11 +123,10 @@ def owe_finish_paying(order: Order, now: datetime.datetime) -> None:
         owe_mail(order, Mail.Kind.FINISH_PAYING, now + FINISH_PAYING_WAIT)
 
 
-def owe_mail(order: Order, kind: Mail.Kind, now: datetime.datetime) -> None:
-    """Write the mail as due, unless the order has one of its kind. The beat sends it; a nudge makes it sooner."""
-    if kind == Mail.Kind.REFUND:  # one that failed before its mail was sent may be followed by one that does not
-        Mail.objects.filter(order=order, kind=kind, state=Mail.State.DROPPED).update(state=Mail.State.DUE, due_at=now)
-    Mail.objects.bulk_create([Mail(order=order, kind=kind, due_at=now)], ignore_conflicts=True)
+def owe_mail(order: Order, kind: Mail.Kind, now: datetime.datetime, subject: str = "") -> None:
+    """Write the mail as due, unless the order has one of its kind, of the same refund if it is about one (`subject`).
+    The beat sends it; a nudge makes it sooner."""
+    Mail.objects.bulk_create([Mail(order=order, kind=kind, subject=subject, due_at=now)], ignore_conflicts=True)
 
 
 def _return_stock(order: Order) -> None:

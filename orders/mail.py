@@ -20,7 +20,7 @@ from django.db.models import F
 from django.template.loader import render_to_string
 from django.utils import timezone
 
-from orders.attempts import was_found
+from orders.attempts import refund_of, was_found
 from orders.mail_links import new_link
 from orders.mail_truth import Say, what_to_say
 from orders.models import Mail, Order
@@ -136,11 +136,13 @@ def _refusal_text(error: Exception) -> str:
 def message_of(mail: Mail, link: str, server: BaseEmailBackend | None = None) -> EmailMultiAlternatives:
     """The mail as text and HTML. Amounts are ours, from the order and its payment; `link` opens the order."""
     order = mail.order
-    payment = order.payments.order_by("-captured_minor", "-n").first()
+    refund = refund_of(order, mail.subject) if mail.subject else None
+    payment = refund.payment if refund else order.payments.order_by("-captured_minor", "-n").first()
     context = {
         "order": order,
         "lines": order.lines.all(),
         "payment": payment,
+        "refund": refund,
         "left_minor": payment.captured_minor - payment.refunded_minor if payment else 0,
         "found": mail.kind == Mail.Kind.RECEIPT and was_found(order),
         "held": order.status == Order.Status.PENDING and order.expires_at > timezone.now(),

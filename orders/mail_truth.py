@@ -2,7 +2,7 @@
 
 from enum import Enum, auto
 
-from orders.attempts import live_attempt, was_charged
+from orders.attempts import live_attempt, refund_of, was_charged
 from orders.models import Mail, Order
 
 
@@ -23,7 +23,8 @@ def what_to_say(mail: Mail) -> Say:
         case Mail.Kind.FINISH_PAYING:
             return _not_charged(order) if order.status in (Order.Status.PENDING, Order.Status.EXPIRED) else Say.NEVER
         case Mail.Kind.REFUND:
-            return Say.NOW if order.payments.filter(refunded_minor__gt=0).exists() else Say.NEVER
+            refund = refund_of(order, mail.subject)  # it may have failed after it had succeeded
+            return Say.NOW if refund is not None and refund.outcome == "succeeded" else Say.NEVER
         case Mail.Kind.LATE_MONEY:
             return Say.NOW if was_charged(order) else Say.NEVER
 

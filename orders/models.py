@@ -154,7 +154,9 @@ class OrderLine(models.Model):
 
 
 class Mail(models.Model):
-    """One mail an order owes, written in the transaction of what it tells. At most one of a kind per order.
+    """One mail an order owes, written in the transaction of what it tells. At most one of a kind and subject per order.
+
+    `subject` is the id of the refund that a refund mail tells of; every other kind tells of the order and has none.
 
     due -> sending (committed before SMTP) -> sent. A definite refusal goes back to due with a later `due_at`; a crash
     while sending stays `sending`: it may have gone out, so it is shown to staff and never sent again (RULES R98). What
@@ -176,6 +178,7 @@ class Mail(models.Model):
 
     order = models.ForeignKey(Order, on_delete=models.PROTECT, related_name="mails")
     kind = models.CharField(max_length=16, choices=Kind)
+    subject = models.CharField(max_length=32, blank=True)
     state = models.CharField(max_length=8, choices=State, default=State.DUE)
     due_at = models.DateTimeField()
     refusals = models.PositiveIntegerField(default=0)
@@ -184,7 +187,9 @@ class Mail(models.Model):
     last_refusal = models.CharField(max_length=200, blank=True)
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["order", "kind"], name="one_mail_per_order_and_kind")]
+        constraints = [
+            models.UniqueConstraint(fields=["order", "kind", "subject"], name="one_mail_per_order_kind_and_subject")
+        ]
         indexes = [
             models.Index(fields=["due_at"], condition=Q(state="due"), name="mail_due"),
             models.Index(fields=["sending_at"], condition=Q(state="sending"), name="mail_in_doubt"),

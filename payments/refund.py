@@ -308,6 +308,8 @@ def _move(
             "locked_until",
         ]
     )
+    if row.outcome == Outcome.SUCCEEDED and before != row.outcome:
+        ends.owe_mail(order, Mail.Kind.REFUND, timezone.now(), subject=row.pk)
     if row.outcome in NOT_GIVEN and before != row.outcome:
         log.error("refund_failed", refund=row.pk, payment=row.payment_id)
         evidence: dict[str, object] = {
@@ -329,8 +331,6 @@ def _follow(order: Order, payment: Payment) -> None:
         evidence: dict[str, object] = {"refunded": done, "captured": payment.captured_minor}
         raise_break(Break.Kind.AMOUNT, payment.intent_id or payment.pk, order, payment, done, evidence)
         done = payment.captured_minor
-    if done > payment.refunded_minor:
-        ends.owe_mail(order, Mail.Kind.REFUND, timezone.now())
     if done != payment.refunded_minor:
         payment.refunded_minor = done
         payment.save(update_fields=["refunded_minor"])

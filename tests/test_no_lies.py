@@ -27,7 +27,7 @@ from orders.models import Mail, Order
 from orders.ownership import Shopper
 from payments import answers
 from payments.breaker import close_breaker, note_answer
-from payments.models import DEAD, Attempt, Outcome, Payment
+from payments.models import DEAD, Attempt, Outcome, Payment, Refund
 from shop.env import BASE_DIR
 from shop.idempotency import fingerprint
 from shop.ids import new_id
@@ -118,6 +118,8 @@ def built(status: str, word: str, closing: bool) -> tuple[Order, Truth]:
     if charged and word != "none":
         refunded = order.total_minor if status == "refunded" else 0
         Payment.objects.update(phase="succeeded", captured_minor=order.total_minor, refunded_minor=refunded)
+        if refunded:
+            _refund(order)
     live = word not in (*DEAD, "none", "succeeded")
     return order, Truth.CHARGED if charged else Truth.OPEN if live else Truth.NOT_CHARGED
 
@@ -142,6 +144,19 @@ def _attempt(order: Order, word: str) -> None:
         if attempt.is_final or word == "released":
             columns |= {"phase": "finished", "locked_until": None}
         Attempt.objects.filter(pk=attempt.pk).update(**columns)
+
+
+def _refund(order: Order) -> None:
+    Refund.objects.create(
+        payment=Payment.objects.get(order=order),
+        idempotency_key=new_id(),
+        fingerprint="x",
+        amount_minor=order.total_minor,
+        currency=order.currency,
+        reason="requested_by_customer",
+        phase="finished",
+        outcome="succeeded",
+    )
 
 
 def _card(order: Order, more: int = 0) -> dict[str, Any]:
@@ -232,8 +247,10 @@ def _status_in_words(status: dict[str, Any], may_be_paid: bool) -> str:
 
 
 def _mails(order: Order) -> Told:
-    for kind in Mail.Kind:
+    for kind in set(Mail.Kind) - {Mail.Kind.REFUND}:
         owe_mail(order, kind, timezone.now())
+    for refund in Refund.objects.filter(payment__order=order):
+        owe_mail(order, Mail.Kind.REFUND, timezone.now(), subject=refund.pk)
     Mail.objects.update(due_at=timezone.now())
     send_due_mails(order.pk)
     for message in outbox.outbox:

@@ -17,7 +17,8 @@ from orders.ends import mark_paid, owe_mail
 from orders.mail import message_of, send_due_mails
 from orders.models import Mail, Order
 from orders.tasks import send_mails
-from payments.models import Payment, PaymentEvent
+from payments.models import Payment, PaymentEvent, Refund
+from shop.ids import new_id
 from tests.orders.making import make_attempt, make_order, make_product, minutes_ago
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -78,7 +79,9 @@ def test_a_paid_orders_receipt_is_sent_once_as_text_and_html(monkeypatch):
 def test_every_kind_has_its_texts_with_the_reference_in_the_subject(kind):
     order = make_order()
     make_attempt(order, "succeeded")
-    mail = Mail.objects.create(order=order, kind=kind, due_at=timezone.now())
+    Payment.objects.update(**CHARGED)
+    subject = given_back(order, 100).pk if kind == Mail.Kind.REFUND else ""
+    mail = Mail.objects.create(order=order, kind=kind, subject=subject, due_at=timezone.now())
     message = message_of(mail, "https://shop.example/orders/link/T/")
     html = str(message.alternatives[0][0])
     assert order.number in message.subject
@@ -217,11 +220,11 @@ def test_one_orders_mail_can_be_sent_alone_by_the_task_and_all_by_the_command(mo
 CHARGED = {"phase": "succeeded", "captured_minor": 1250}
 
 
-def sent_as(kind: Mail.Kind, order: Order) -> str:
+def sent_as(kind: Mail.Kind, order: Order, subject: str = "") -> str:
     """What has become of an order's mail when its time has come."""
-    owe_mail(order, kind, timezone.now())
+    owe_mail(order, kind, timezone.now(), subject)
     send_due_mails()
-    return Mail.objects.get(order=order, kind=kind).state
+    return Mail.objects.get(order=order, kind=kind, subject=subject).state
 
 
 def text() -> str:
@@ -332,24 +335,60 @@ def story(order: Order, before: str, after: str) -> None:
     PaymentEvent.objects.create(order=order, kind="settled", from_state=before, to_state=after, asked_by="completer")
 
 
+def given_back(order: Order, amount: int, outcome: str = "succeeded") -> Refund:
+    """A refund of the order, and the payment's sum as settling leaves it."""
+    payment = order.payments.get()
+    phase = "finished" if outcome in ("succeeded", "failed") else "confirming"
+    made = Refund.objects.create(
+        payment=payment,
+        idempotency_key=new_id(),
+        fingerprint="x",
+        amount_minor=amount,
+        currency=payment.currency,
+        reason="requested_by_customer",
+        phase=phase,
+        outcome=outcome,
+    )
+    if outcome == "succeeded":
+        Payment.objects.filter(pk=payment.pk).update(refunded_minor=payment.refunded_minor + amount)
+    return made
+
+
 @pytest.mark.parametrize(
-    ("refunded", "so_far", "left"), [(500, "£5.00", "£7.50"), (1250, "£12.50", "£0.00"), (1, "£0.01", "£12.49")]
+    ("parts", "said", "so_far", "left"),
+    [([500], "£5.00", "£5.00", "£7.50"), ([1250], "£12.50", "£12.50", "£0.00"), ([300, 1], "£0.01", "£3.01", "£9.49")],
 )
-def test_a_refund_mail_says_how_much_so_far_and_what_is_left(refunded, so_far, left):
-    order = paid_order(refunded_minor=refunded)
-    assert sent_as(Mail.Kind.REFUND, order) == "sent"
+def test_a_refund_mail_says_how_much_now_how_much_so_far_and_what_is_left(parts, said, so_far, left):
+    order = paid_order()
+    refunds = [given_back(order, part) for part in parts]
+    assert sent_as(Mail.Kind.REFUND, order, subject=refunds[-1].pk) == "sent"
+    assert text().count(f"we have sent {said} back for your order {order.number}") == 2
     assert text().count(f"Refunded so far: {so_far} Left of what you paid: {left}") == 2
     assert "Paid: £12.50" in text() and "Visa ending in 4242" in text()
     assert f"Refund for order {order.number}" in text()
 
 
-def test_a_refund_that_failed_before_its_mail_is_not_mailed_and_the_next_one_is():
+def test_each_refund_is_told_of_once():
     order = paid_order()
-    assert sent_as(Mail.Kind.REFUND, order) == "dropped"
-    Payment.objects.update(refunded_minor=300)
-    assert sent_as(Mail.Kind.REFUND, order) == "sent"
-    assert sent_as(Mail.Kind.REFUND, order) == "sent"
-    assert len(outbox.outbox) == 1
+    first, second = given_back(order, 500), given_back(order, 250)
+    for refund in (first, second, first, second):
+        assert sent_as(Mail.Kind.REFUND, order, subject=refund.pk) == "sent"
+    assert len(outbox.outbox) == 2
+    assert ["sent £5.00 back" in message.body for message in outbox.outbox] == [True, False]
+    ids = [message.extra_headers["Message-ID"] for message in outbox.outbox]
+    assert len(set(ids)) == 2
+
+
+@pytest.mark.parametrize("outcome", ["failed", "pending", "unknown"])
+def test_a_refund_that_has_not_succeeded_or_failed_after_all_is_not_told_of(outcome):
+    order = paid_order()
+    given_back(order, 500)
+    refund = given_back(order, 300, outcome)
+    assert sent_as(Mail.Kind.REFUND, order, subject=refund.pk) == "dropped"
+    assert sent_as(Mail.Kind.REFUND, order) == "dropped"  # of no refund at all
+    other = paid_order()
+    assert sent_as(Mail.Kind.REFUND, other, subject=Refund.objects.earliest("created_at").pk) == "dropped"
+    assert not outbox.outbox
 
 
 @pytest.mark.parametrize(

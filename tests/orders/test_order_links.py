@@ -77,9 +77,9 @@ def rows() -> dict[str, list[tuple[Any, ...]]]:
 def test_a_mail_carries_a_new_token_that_the_database_has_only_as_a_hash(order):
     Order.objects.update(status="paid", paid_at=timezone.now())
     owe_mail(order, Mail.Kind.RECEIPT, timezone.now())
-    owe_mail(order, Mail.Kind.REFUND, timezone.now())
+    owe_mail(order, Mail.Kind.LATE_MONEY, timezone.now())
     make_attempt(order, "succeeded")
-    order.payments.update(captured_minor=order.total_minor, refunded_minor=1, phase="succeeded")
+    order.payments.update(captured_minor=order.total_minor, phase="succeeded")
 
     assert send_due_mails() == 2
 
