@@ -24,6 +24,7 @@ from orders.links import order_links
 from orders.models import Order, OrderLine
 from orders.ownership import Shopper
 from shop.cart import currency_of, locked_cart, total_minor
+from shop.counters import count_duplicate
 from shop.idempotency import fingerprint, refuse_other_body
 from shop.models import Cart, CartItem, Product, cart_version
 from shop.money import CURRENCIES, LARGEST_MINOR, money_text
@@ -96,9 +97,10 @@ def place_order(wish: Wish) -> Placed:
             out-of-stock (`lines`), validation-failed (more than a card can be charged), request-in-progress (the cart
             is locked by another request), unavailable. Nothing is held or written then.
     """
-    if found := _order_of_key(wish):
-        return found
-    return _retried(lambda: _place(wish))
+    placed = _order_of_key(wish) or _retried(lambda: _place(wish))
+    if placed.how is not How.NEW:
+        count_duplicate(2 if placed.how is How.REPLAY else 3, placed.order.pk, wish.key)
+    return placed
 
 
 def _retried(work: Callable[[], T]) -> T:

@@ -22,6 +22,7 @@ from payments.models import Asker, Attempt, Outcome, Payment, PaymentEvent
 from payments.pay import in_progress, look_at_intent, open_payment
 from payments.row_lock import give_back_connections, locked_order
 from payments.settle import Finding, carry_out_closing, settle
+from payments.stopped import count_replay
 from shop.acts import Act, witnessed
 from shop.problems import Problem
 
@@ -167,9 +168,9 @@ def cancel_intent(payment: Payment, deadline: Deadline, calls: list[Call]) -> Fi
     """
     assert payment.intent_id is not None
     try:
-        return Finding(
-            gateway().cancel_intent(payment.intent_id, payment.cancel_key, deadline, calls), calls=tuple(calls)
-        )
+        intent = gateway().cancel_intent(payment.intent_id, payment.cancel_key, deadline, calls)
+        count_replay(payment.order_id, calls)
+        return Finding(intent, calls=tuple(calls))
     except (WrongState, Invalid, KeyReused):
         Payment.objects.filter(pk=payment.pk, cancels=payment.cancels).update(cancels=payment.cancels + 1)
         give_back_connections()

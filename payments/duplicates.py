@@ -17,6 +17,7 @@ from payments.gateways.transport import Deadline
 from payments.models import Asker, Break, Payment, PaymentEvent
 from payments.row_lock import give_back_connections
 from payments.settle import called
+from payments.stopped import count_replay
 from shop.money import money_text
 
 log = structlog.get_logger(__name__)
@@ -78,6 +79,7 @@ def refund_duplicate(found: Break, asked_by: Asker = Asker.STAFF, actor: str = "
     try:
         deadline = Deadline(settings.CONFIRM_TIMEOUT.total_seconds())
         seen = gateway().create_refund(prepared["params"], prepared["key"], deadline, calls)
+        count_replay(found.order_id or "", calls)
     except Invalid as error:
         if error.code != "charge_already_refunded":
             raise

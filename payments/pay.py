@@ -43,6 +43,7 @@ from payments.models import (
 )
 from payments.row_lock import give_back_connections, locked_order
 from payments.settle import Finding
+from payments.stopped import count_replay
 from shop.counters import count_duplicate
 from shop.idempotency import refuse_other_body
 from shop.problems import Problem
@@ -92,13 +93,13 @@ def claim(order: Order, press: Press) -> Claimed:
     if mine is not None:
         refuse_other_body(mine, press.fingerprint)
         if mine.is_live and mine.lease_runs:
-            count_duplicate(3)
+            count_duplicate(3, order.pk, press.key)
             raise in_progress(order, mine, same_key=True)
         if mine.is_live and mine.phase != Attempt.Phase.STARTED:
             return _continue(order, mine)
-    _refuse_unpayable(order)
+    _refuse_unpayable(order, press)
     if other is not None:
-        count_duplicate(3)
+        count_duplicate(3, order.pk, press.key)
         raise in_progress(order, other)
     if order.is_closing:
         raise in_progress(order, None)
@@ -112,14 +113,16 @@ def _continue(order: Order, mine: Attempt) -> Claimed:
     """The same key again while its press has not ended: find out about it if nobody else is (RULES R30)."""
     lease = take_lease(mine)
     if lease is None:
+        count_duplicate(3, order.pk, mine.idempotency_key)
         raise in_progress(order, mine, same_key=True)
     mine.payment = Payment.objects.get(pk=mine.payment_id)
     mine.order = order
     return Claimed(mine, lease, press=False)
 
 
-def _refuse_unpayable(order: Order) -> None:
+def _refuse_unpayable(order: Order, press: Press) -> None:
     if order.is_paid:
+        count_duplicate(3, order.pk, press.key)
         raise Problem(
             "order-already-paid",
             "This order is paid. You were charged once.",
@@ -301,6 +304,7 @@ def _create_intent(payment: Payment, lease: Lease, deadline: Deadline, calls: li
         log.error("create_refused", payment=payment.pk, order=payment.order_id, error=repr(error))
         _abandon(payment, lease)
         raise NothingSent(f"create: {error!r}") from error
+    count_replay(payment.order_id, calls)
     Payment.objects.filter(pk=payment.pk, lease_token=lease.token, phase=Payment.Phase.OPENING).update(
         intent_id=intent.id, phase=Payment.Phase.OPEN, locked_until=None
     )
@@ -403,6 +407,7 @@ def send_confirm(attempt: Attempt, payment: Payment, deadline: Deadline, calls: 
             log.error("confirm_key_reused", order=attempt.order_id, attempt=attempt.pk)
             return replace(seen, stored_5xx=True)
         return seen
+    count_replay(attempt.order_id, calls)
     if replayed and intent.status not in ("succeeded", "canceled"):
         # A replay shows only that the confirm ran, and the intent as it was then.
         return look_at_intent(payment, deadline, calls)

@@ -23,6 +23,7 @@ from payments.models import Asker, Break, DatabaseClock, Dispute, Payment, Payme
 from payments.row_lock import again_on_conflict, give_back_connections, locked_payment
 from payments.schedule import rung
 from payments.settle import called, raise_break
+from payments.stopped import count_replay
 from shop.acts import Act, witnessed
 from shop.idempotency import refuse_other_body
 from shop.ids import new_id
@@ -159,7 +160,9 @@ def _send(refund: Refund, deadline: Deadline, calls: list[Call]) -> tuple[SeenRe
     young = timezone.now() - refund.created_at < settings.GATEWAY_KEY_SAFE_AGE
     try:
         if young and refund.outcome != Outcome.PENDING:
-            return gateway().create_refund(_params(refund), refund.gateway_key, deadline, calls), False
+            seen = gateway().create_refund(_params(refund), refund.gateway_key, deadline, calls)
+            count_replay(refund.payment.order_id, calls)
+            return seen, False
         return _found_at_stripe(refund, deadline, calls)
     except Invalid as error:
         # For example charge_already_refunded: never "failed" unread (RULES R95).

@@ -83,6 +83,7 @@ class PayView(APIView):
                 with locked_order(order.pk) as locked:  # layer 3
                     claimed = claim(locked, press)
             except RowBusy:
+                count_duplicate(3, order.pk, press.key)
                 raise in_progress(order, None, same_key=True) from None
             except IntegrityError as error:
                 raise _lost_claim(order, press, error)
@@ -114,6 +115,7 @@ def _stored_answer(order: Order, press: Press) -> HttpResponse | None:
         return None
     refuse_other_body(seen, press.fingerprint)
     if seen.is_final and seen.answer_status and seen.answer_body is not None:
+        count_duplicate(2, order.pk, press.key)
         return replay(seen.answer_status, bytes(seen.answer_body), answers.location_of(seen))
     return None
 
@@ -123,7 +125,7 @@ def _refuse_while_live(order: Order, press: Press) -> None:
     a lock that a dead process left behind must not keep a shopper out."""
     live = Attempt.objects.filter(order=order).live().with_lease_state().first()
     if live is not None and live.lease_runs:
-        count_duplicate(4)
+        count_duplicate(4, order.pk, press.key)
         raise in_progress(order, live, same_key=live.idempotency_key == press.key)
 
 
@@ -132,6 +134,7 @@ def _lost_claim(order: Order, press: Press, error: IntegrityError) -> Exception:
     violation = error.__cause__
     if not isinstance(violation, UniqueViolation) or violation.diag.table_name not in CLAIMED_TABLES:
         return error
+    count_duplicate(3, order.pk, press.key)
     return in_progress(order, None, same_key=Attempt.objects.filter(order=order, idempotency_key=press.key).exists())
 
 
@@ -311,6 +314,7 @@ class RefundView(APIView):
         nudge("orders.send_mails", payment.order_id)
         answer = _refund_answer(refund)
         if replayed:
+            count_duplicate(2, payment.order_id, key)
             answer["Idempotent-Replayed"] = "true"
         return answer
 

@@ -227,6 +227,10 @@ DECLINES_PER_ORDER = 10  # definite declines of one order within an hour; then 4
 REDIS_LOCK = "payments.redis_lock.redis_lock"
 PAYMENT_GATEWAY = "payments.gateways.stripe.StripeGateway"
 
+# Duplicates that a layer stopped are counted in the process and written in batches; "" keeps none (RULES R19).
+DUPLICATES_KEPT_BY = "payments.stopped.keep"
+DUPLICATES_FLUSH = timedelta(seconds=5)
+
 # --- Celery: never needed for a right answer, only for a fast one ---------------------------------------------------
 
 CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", REDIS_URL)
