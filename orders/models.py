@@ -87,6 +87,7 @@ class Order(models.Model):
             models.Index(fields=["guest_id", "-placed_at"], name="order_by_guest"),
             models.Index(Upper("email"), F("placed_at").desc(), name="order_by_email_any_case"),
             models.Index(fields=["-placed_at"], name="order_by_time"),
+            models.Index(fields=["idempotency_key"], name="order_by_key"),
             models.Index(fields=["expires_at"], condition=Q(status="pending"), name="order_due_to_expire"),
             models.Index(fields=["closing_since"], condition=Q(closing_since__isnull=False), name="order_closing"),
         ]

@@ -11,6 +11,7 @@ import hashlib
 from typing import Any, ClassVar
 
 from django.conf import settings
+from django.contrib.postgres.indexes import GinIndex
 from django.db import models
 from django.db.models import F, Func, Q
 from django.db.models.functions import Coalesce
@@ -329,6 +330,7 @@ class Refund(Leased):
             models.Index(
                 fields=["finished_at"], condition=Q(outcome__in=["failed", "canceled"]), name="refund_not_given_by_time"
             ),
+            models.Index(fields=["idempotency_key"], name="refund_by_key"),
         ]
         permissions = [("refund_payment", "Can give money back")]
 
@@ -537,6 +539,9 @@ class Break(models.Model):
         ]
         indexes = [
             models.Index(fields=["found_at"], condition=Q(resolved_at__isnull=True), name="open_break_by_age"),
+            models.Index(fields=["subject"], name="break_by_subject"),
+            # The intent, charge or refund that only its evidence names.
+            GinIndex(fields=["evidence"], opclasses=["jsonb_path_ops"], name="break_by_evidence"),
         ]
 
     def __str__(self) -> str:
