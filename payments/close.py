@@ -18,7 +18,7 @@ from payments.errors import GatewayError, Invalid, KeyReused, NothingSent, RowBu
 from payments.gateways.base import Call, gateway
 from payments.gateways.transport import Deadline
 from payments.leases import take_lease
-from payments.models import Asker, Attempt, Outcome, Payment, PaymentEvent
+from payments.models import Asker, Attempt, DatabaseClock, Outcome, Payment, PaymentEvent
 from payments.pay import in_progress, look_at_intent, open_payment
 from payments.row_lock import give_back_connections, locked_order
 from payments.settle import Finding, carry_out_closing, settle
@@ -112,6 +112,13 @@ def _end(payment: Payment, asked_by: Asker, deadline: Deadline, calls: list[Call
         log.warning("stale_lease", payment=payment.pk, error=str(error))
 
 
+def wishes_due() -> QuerySet[Order]:
+    """Orders with a wish to close whose payment is due to be asked about again, the oldest wish first."""
+    not_yet = Payment.objects.filter(order=OuterRef("pk"), next_look_at__gt=DatabaseClock())
+    waiting = Exists(not_yet.exclude(phase__in=Payment.OVER))
+    return Order.objects.filter(closing_since__isnull=False).exclude(waiting).order_by("closing_since")
+
+
 def left_closing() -> QuerySet[Payment]:
     """Payments whose cancel was never answered, and whose attempt has ended by itself since (a bank's no, a challenge
     that failed): no order is closing and no attempt is open that would bring somebody back to them."""
@@ -179,6 +186,7 @@ def cancel_intent(payment: Payment, deadline: Deadline, calls: list[Call]) -> Fi
         if error.stored_5xx:
             Payment.objects.filter(pk=payment.pk, cancels=payment.cancels).update(cancels=payment.cancels + 1)
             give_back_connections()
+            return look_at_intent(payment, deadline, calls)  # it may have been done all the same
         return Finding(outcome=Outcome.UNKNOWN, calls=tuple(calls))
     except GatewayError:
         return Finding(outcome=Outcome.UNKNOWN, calls=tuple(calls))

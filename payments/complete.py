@@ -15,7 +15,7 @@ from django.db.models import F, Q
 from django.utils import timezone
 
 from orders.models import Order
-from payments.close import cancel_intent, end_payment, finish_closing, left_closing
+from payments.close import cancel_intent, end_payment, finish_closing, left_closing, wishes_due
 from payments.errors import KeyInUse, StaleLease
 from payments.gateways.base import Call, Intent
 from payments.gateways.transport import Deadline
@@ -212,11 +212,11 @@ class Work:
 
 def due_work(limit: int = 100) -> Work:
     """What is due now, at most so many of each."""
-    wishes = Order.objects.filter(closing_since__isnull=False).order_by("closing_since")
+    left = left_closing().exclude(next_look_at__gt=DatabaseClock())
     return Work(
         attempts=due_attempts(limit),
-        closings=list(wishes.values_list("pk", flat=True)[:limit]),
-        payments=list(left_closing().order_by("created_at").values_list("pk", flat=True)[:limit]),
+        closings=list(wishes_due().values_list("pk", flat=True)[:limit]),
+        payments=list(left.order_by("created_at").values_list("pk", flat=True)[:limit]),
         refunds=due_refunds(limit),
     )
 

@@ -91,6 +91,9 @@ class Payment(Leased):
     refunded_minor = models.PositiveBigIntegerField(default=0)
     phase = models.CharField(max_length=10, choices=Phase, default=Phase.OPENING)
     cancels = models.PositiveIntegerField(default=0)  # definite answers to a cancel: the m of the next cancel key
+    # The completer's ladder while it is closing, as an attempt's while it is undecided.
+    looks = models.PositiveIntegerField(default=0)
+    next_look_at = models.DateTimeField(null=True, blank=True)
     charge_id = models.CharField(max_length=80, null=True, blank=True)  # noqa: DJ001
     card_brand = models.CharField(max_length=20, blank=True)
     card_last4 = models.CharField(max_length=4, blank=True)

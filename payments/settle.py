@@ -30,7 +30,7 @@ from payments.models import (
     attempt_id,
 )
 from payments.row_lock import again_on_conflict, locked_payment
-from payments.schedule import next_look
+from payments.schedule import next_look, rung
 from shop.acts import Act, witnessed
 
 log = structlog.get_logger(__name__)
@@ -110,6 +110,7 @@ def settle(
             case _ if attempt and attempt.phase != Attempt.Phase.FINISHED:
                 _still_open(attempt, verdict, finding, asked_by)
         after = attempt.payment_status if attempt else payment_now.phase
+        _still_closing(payment_now, finding, asked_by, moved=before != after)
         _owe_finish_paying(order, before, after, asked_by)
         _tell(order, payment_now, attempt, finding.calls, before, after, asked_by, actor)
         if lease and lease.model is Payment:
@@ -394,6 +395,22 @@ def _still_open(attempt: Attempt, verdict: Outcome, finding: Finding, asked_by: 
             "next_look_at",
         ]
     )
+
+
+def _still_closing(payment: Payment, finding: Finding, asked_by: Asker, *, moved: bool) -> None:
+    """A payment that was to end, and that Stripe has not ended yet: note when to ask again.
+
+    Only the completer keeps to its ladder; whoever waits for the answer may ask at any time, and does not move the next
+    rung away. What moved meanwhile, such as the bank's word on a press, is a reason to ask at once.
+    """
+    if payment.phase != Payment.Phase.CLOSING:
+        return
+    if moved:
+        payment.next_look_at = None
+    elif asked_by == Asker.COMPLETER:
+        payment.looks += finding.intent is not None  # a look that could not reach Stripe does not climb
+        payment.next_look_at = timezone.now() + rung(payment.looks)
+    payment.save(update_fields=["looks", "next_look_at"])
 
 
 def _owe_finish_paying(order: Order, before: str, after: str, asked_by: Asker) -> None:

@@ -1,17 +1,21 @@
 """Giving an order's payment up: cancel, start over. Stripe first, then the slot and the stock, once
 (RULES R60, R61; DESIGN section 5, closing; FAILURES 13, 25, 49, 77, 89, 94, 95)."""
 
+import datetime
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
 from orders.models import Mail, Order
 from payments import close, pay
+from payments.complete import ask_stripe, complete_due
 from payments.errors import RowBusy
 from payments.leases import take_lease
 from payments.models import Asker, Attempt, Payment, PaymentEvent
 from tests.book import CANCEL, Book
 from tests.oracles import assert_books_agree
+from tests.orders.making import minutes_ago
 from tests.payments import paying
 from tests.payments.paying import (
     at_stripe,
@@ -348,3 +352,102 @@ def test_the_story_says_who_wished_and_who_ended_it(book: Book) -> None:
         ("closing", "cancel"),
         ("settled", "canceled"),
     ]
+
+
+# --- the ladder of a closing -----------------------------------------------------------------------------------------
+
+
+def closing_while_processing(book: Book) -> tuple[Order, Any]:
+    """The bank takes its time, so Stripe does not cancel, and nobody knows how long."""
+    order, client = placed_order()
+    book.rule("processing")
+    press(client, order)
+    let_leases_end(order)
+    assert cancel(client, order).status_code == 202
+    Attempt.objects.filter(order=order).update(next_look_at=minutes_ago(-600))  # only the closing is looked at
+    return order, client
+
+
+def only_closing_is_due(order: Order) -> None:
+    Payment.objects.filter(order=order).update(next_look_at=minutes_ago(1))
+
+
+def test_a_closing_that_stripe_does_not_end_is_asked_about_by_the_ladder(book: Book) -> None:
+    order, _ = closing_while_processing(book)
+    waits = []
+    for _ in range(10):
+        assert complete_due()[0] == 1
+        payment = Payment.objects.get(order=order)
+        assert payment.next_look_at is not None
+        waits.append(round((payment.next_look_at - timezone.now()).total_seconds(), -1))
+        assert complete_due() == (0, 0)  # and not again before its time
+        only_closing_is_due(order)
+    assert waits == [30, 60, 120, 300, 900, 3600, 21600, 86400, 86400, 86400]
+    assert len(cancel_keys(book, order)) == 1 + 10
+
+
+def test_a_closing_that_could_not_reach_stripe_does_not_climb(book: Book) -> None:
+    order, client = placed_order()
+    pay.open_ahead(order.pk)
+    book.rule("503", CANCEL, times=None)
+    assert cancel(client, order).status_code == 202
+    for _ in range(3):
+        assert complete_due() == (1, 0)
+        payment = Payment.objects.get(order=order)
+        assert payment.looks == 0 and payment.next_look_at is not None
+        assert payment.next_look_at - timezone.now() <= datetime.timedelta(seconds=10)
+        only_closing_is_due(order)
+    book.clear_rules()
+    assert complete_due() == (1, 1)
+    assert_books_agree(book, order)
+
+
+def test_who_waits_for_a_closing_is_not_held_back_by_its_ladder_and_does_not_use_it_up(book: Book) -> None:
+    order, client = placed_order()
+    pay.open_ahead(order.pk)
+    book.rule("503", CANCEL, times=None)
+    cancel(client, order)
+    Payment.objects.filter(order=order).update(looks=7, next_look_at=minutes_ago(-600))
+    ladder = Payment.objects.values_list("looks", "next_look_at").get(order=order)
+    assert complete_due() == (0, 0)
+    assert cancel(client, order).status_code == 202
+    assert Payment.objects.values_list("looks", "next_look_at").get(order=order) == ladder
+    book.clear_rules()
+    assert cancel(client, order).status_code == 200
+    assert_books_agree(book, order)
+
+
+def test_a_closing_far_up_its_ladder_is_asked_about_at_once_when_the_bank_has_spoken(book: Book) -> None:
+    order, _ = closing_while_processing(book)
+    Payment.objects.filter(order=order).update(looks=7, next_look_at=minutes_ago(-600))
+    book.end_processing(intent_of(order), "fail")
+    ask_stripe(order, Asker.WEBHOOK)
+    assert Attempt.objects.get(order=order).outcome == "declined"
+    assert complete_due() == (1, 1)
+    assert Order.objects.get(pk=order.pk).status == "canceled"
+    assert_books_agree(book, order)
+
+
+def test_a_payment_left_closing_is_asked_about_by_the_ladder_too(book: Book) -> None:
+    order, _ = placed_order()
+    pay.open_ahead(order.pk)
+    Payment.objects.filter(order=order).update(phase="closing")
+    book.rule("503", CANCEL, times=None)
+    assert complete_due() == (1, 0)
+    assert complete_due() == (0, 0)
+    only_closing_is_due(order)
+    book.clear_rules()
+    assert complete_due() == (1, 1)
+    assert_books_agree(book, order)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_cancel_that_stripe_answered_with_a_500_may_have_been_done(book: Book, when: str) -> None:
+    order, client = placed_order()
+    pay.open_ahead(order.pk)
+    book.rule("500", CANCEL, when=when)
+    answer = cancel(client, order)
+    assert answer.status_code == (200 if when == "after" else 202)
+    paying.complete(order)
+    assert Order.objects.get(pk=order.pk).status == "canceled"
+    assert_books_agree(book, order)
