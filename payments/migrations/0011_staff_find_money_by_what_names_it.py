@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("payments", "0009_what_staff_look_at_is_indexed"),
+        ("payments", "0010_a_closing_has_a_ladder"),
     ]
 
     operations = [
