@@ -55,6 +55,11 @@ def times_fit_together(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -
             "OPEN_LEASE must exceed CREATE_TIMEOUT by 10 s.",
             "payments.E008",
         ),
+        (
+            timedelta(days=30) < settings.WEBHOOK_EVENT_RETENTION,
+            "WEBHOOK_EVENT_RETENTION must exceed 30 days: for so long Stripe shows an event again.",
+            "payments.E013",
+        ),
     ]
     return [Error(text, hint="See 'Time' in shop/settings.py.", id=check) for holds, text, check in rules if not holds]
 

@@ -497,6 +497,7 @@ class WebhookEvent(models.Model):
         indexes = [
             models.Index(fields=["next_try_at"], condition=Q(state="stored"), name="webhook_event_due"),
             models.Index(fields=["received_at"], condition=Q(state="stored"), name="webhook_event_by_age"),
+            models.Index(fields=["done_at"], condition=~Q(state="stored"), name="webhook_event_done"),
             models.Index(fields=["intent_id"], name="webhook_event_by_intent"),
         ]
         permissions = [("replay_webhookevent", "Can work on a stored webhook event again")]

@@ -1,6 +1,7 @@
 """How long keys and stored answers are kept: KEY_RETENTION after the end, and never less than 72 h (RULES R9, R10).
 
-After that a key that comes again is a new request, and still cannot charge a paid order.
+After that a key that comes again is a new request, and still cannot charge a paid order. Webhook events that are done
+are kept for WEBHOOK_EVENT_RETENTION, longer than Stripe can show them again; then their rows go.
 """
 
 from django.conf import settings
@@ -10,7 +11,7 @@ from django.db.models.functions import Concat
 from django.utils import timezone
 
 from orders.models import Order
-from payments.models import FINAL, Attempt
+from payments.models import FINAL, Attempt, WebhookEvent
 
 _FORGOTTEN = "forgotten:"
 
@@ -49,6 +50,25 @@ def _forget_orders(batch: int) -> int:
         return Order.objects.filter(pk__in=chosen).update(
             idempotency_key=Concat(Value(_FORGOTTEN), F("pk")), fingerprint=""
         )
+
+
+def delete_events(batch: int = 1000) -> int:
+    """Delete webhook events that were done, or foreign, longer ago than WEBHOOK_EVENT_RETENTION; how many.
+
+    In batches, beside other work (SKIP LOCKED). Never one that is stored and not done: that one is work.
+    """
+    deleted = 0
+    while gone := _delete_events(batch):
+        deleted += gone
+    return deleted
+
+
+def _delete_events(batch: int) -> int:
+    done = timezone.now() - settings.WEBHOOK_EVENT_RETENTION
+    with transaction.atomic(durable=True):
+        old = WebhookEvent.objects.exclude(state=WebhookEvent.State.STORED).filter(done_at__lt=done)
+        chosen = list(old.select_for_update(skip_locked=True).order_by("done_at").values_list("pk", flat=True)[:batch])
+        return WebhookEvent.objects.filter(pk__in=chosen).delete()[0]
 
 
 def kept_too_long() -> int:

@@ -69,6 +69,7 @@ def expire_orders() -> None:
 
 @shared_task(name="payments.forget_keys")
 def forget_keys() -> None:
-    """Clear keys and stored answers whose time is over."""
+    """Clear keys and stored answers whose time is over, and delete webhook events whose time is over."""
     retention.forget_keys()
+    retention.delete_events()
     give_back_connections()

@@ -22,6 +22,7 @@ BROKEN: dict[str, dict[str, Any]] = {
     "payments.E006": {"GATEWAY_KEY_SAFE_AGE": 24 * HOUR},
     "payments.E007": {"CONFIRM_TIMEOUT": 24 * SECOND},
     "payments.E008": {"OPEN_LEASE": 15 * SECOND},
+    "payments.E013": {"WEBHOOK_EVENT_RETENTION": 30 * 24 * HOUR},
     "payments.E010": {"STRIPE_SECRET_KEY": "sk_live_x", "STRIPE_API_BASE": "https://api.stripe.com", "DEBUG": True},
     "payments.E011": {"STRIPE_SECRET_KEY": "rk_live_x", "STRIPE_API_BASE": "https://127.0.0.1", "DEBUG": False},
     "payments.E012": {"STRIPE_API_BASE": "http://stripe.example:8001", "DEBUG": False},

@@ -1,14 +1,17 @@
-"""manage.py forget_keys: clear keys and stored answers whose time is over; the same work as Celery's beat."""
+"""manage.py forget_keys: clear keys and stored answers whose time is over, and delete webhook events that were done
+long ago; the same work as Celery's beat."""
 
 from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from payments.retention import forget_keys, kept_too_long
+from payments.retention import delete_events, forget_keys, kept_too_long
 
 
 class Command(BaseCommand):
-    help = "Clear idempotency keys and stored answers past KEY_RETENTION. Deletes no row."
+    help = "Clear idempotency keys and stored answers past KEY_RETENTION; delete done events past their retention."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        self.stdout.write(f"{forget_keys()} cleared, {kept_too_long()} kept because they have not ended")
+        cleared, deleted = forget_keys(), delete_events()
+        said = f"{cleared} cleared, {kept_too_long()} kept because they have not ended, {deleted} events deleted"
+        self.stdout.write(said)
