@@ -69,6 +69,7 @@ class Claimed:
     attempt: Attempt
     lease: Lease
     press: bool  # False: this key was pressed before and has not ended; find out what became of it
+    story: PaymentEvent | None = None  # the row of the story that only this claim's transaction wrote
     deadline: Deadline = field(default_factory=lambda: Deadline(settings.PRESS_BUDGET.total_seconds()))
     calls: list[Call] = field(default_factory=list)
 
@@ -107,6 +108,19 @@ def claim(order: Order, press: Press) -> Claimed:
     refuse_while_broken(order.pk)
     payment = _payment_of(order)
     return _renew(mine, payment) if mine is not None else _begin(order, payment, press)
+
+
+def claim_stands(claimed: Claimed) -> bool:
+    """Whether the claim was committed, for who lost the answer to its COMMIT; asked on a new connection (RULES R75).
+
+    The lease alone would not prove that it is ours: where our COMMIT came to nothing, a twin with the same key claims
+    the same attempt by the same token. Its row of the story is another one.
+    """
+    story, attempt = claimed.story, claimed.attempt
+    if story is None:
+        return False
+    ours = Attempt.objects.filter(pk=attempt.pk, lease_token=claimed.lease.token, phase=Attempt.Phase.STARTED)
+    return ours.filter(events__pk=story.pk, events__at=story.at).exists()
 
 
 def _continue(order: Order, mine: Attempt) -> Claimed:
@@ -204,10 +218,10 @@ def _begin(order: Order, payment: Payment, press: Press) -> Claimed:
         locked_until=_lease_end(),
         claimed_at=DatabaseClock(),
     )
-    PaymentEvent.objects.create(
+    story = PaymentEvent.objects.create(
         order=order, payment=payment, attempt=attempt, kind="claimed", to_state="started", asked_by=Asker.SHOPPER
     )
-    return Claimed(attempt, Lease(Attempt, attempt.pk, 1), press=True)
+    return Claimed(attempt, Lease(Attempt, attempt.pk, 1), press=True, story=story)
 
 
 def _renew(mine: Attempt, payment: Payment) -> Claimed:
@@ -227,7 +241,7 @@ def _renew(mine: Attempt, payment: Payment) -> Claimed:
         raise in_progress(payment.order, mine, same_key=True)
     mine.refresh_from_db()
     mine.payment = payment
-    PaymentEvent.objects.create(
+    story = PaymentEvent.objects.create(
         order_id=mine.order_id,
         payment=payment,
         attempt=mine,
@@ -236,7 +250,7 @@ def _renew(mine: Attempt, payment: Payment) -> Claimed:
         to_state="started",
         asked_by=Asker.SHOPPER,
     )
-    return Claimed(mine, Lease(Attempt, mine.pk, token), press=True)
+    return Claimed(mine, Lease(Attempt, mine.pk, token), press=True, story=story)
 
 
 def _lease_end() -> Any:

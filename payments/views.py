@@ -26,7 +26,7 @@ from payments.complete import find_out, heal
 from payments.errors import KeyInUse, RowBusy, StaleLease
 from payments.gateways.base import Intent
 from payments.models import Asker, Attempt, Outcome, Payment, Refund
-from payments.pay import Claimed, Press, claim, confirm, in_progress
+from payments.pay import Claimed, Press, claim, claim_stands, confirm, in_progress
 from payments.redis_lock import Held
 from payments.refund import Ask, refund_once
 from payments.row_lock import give_back_connections, locked_order
@@ -79,6 +79,7 @@ class PayView(APIView):
         with redis_lock(order.pk) as held:  # layer 4
             if held is Held.BY_ANOTHER:
                 _refuse_while_live(order, press)
+            claimed: Claimed | None = None
             try:
                 with locked_order(order.pk) as locked:  # layer 3
                     claimed = claim(locked, press)
@@ -87,6 +88,11 @@ class PayView(APIView):
                 raise in_progress(order, None, same_key=True) from None
             except IntegrityError as error:
                 raise _lost_claim(order, press, error)
+            except (OperationalError, InterfaceError):
+                # Perhaps only the answer to its COMMIT was lost: never assume either way, ask the rows (RULES R75).
+                give_back_connections()
+                if claimed is None or not claim_stands(claimed):
+                    raise
             give_back_connections()
             attempt, intent = _carry_out(claimed)
         return _answer(attempt, intent)

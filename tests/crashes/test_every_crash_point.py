@@ -209,7 +209,7 @@ class Lost:
 
 
 LOST = {
-    "C4": Lost("drop", 503, STARTED, "pending"),
+    "C4": Lost("drop", 201, PAID, "paid"),
     "C6": Lost("drop-all", 503, RELEASED, "pending"),
     "C8": Lost("drop-all", 503, RELEASED, "pending"),
     "C13": Lost("drop-all", 202, UNKNOWN, "paid"),
