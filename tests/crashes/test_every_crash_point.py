@@ -21,7 +21,8 @@ from django.test import Client
 
 from orders.mail import send_due_mails
 from orders.models import Mail, Order
-from payments.models import Attempt, Payment, WebhookEvent
+from payments.models import Attempt, Payment, PaymentEvent, WebhookEvent
+from payments.webhooks import work_webhooks
 from shop.env import BASE_DIR
 from shop.stack.redis import Redis
 from tests.book import Book
@@ -361,6 +362,29 @@ def test_a_worker_dies_in_the_middle_of_a_webhook(
     assert status_of(alone) == "paid"
     assert same_key_again(retried, client) == 201
     assert_ends_paid_once(book, pair)
+
+
+def test_a_server_dies_between_storing_a_webhook_and_saying_so(book: Book, crashing: Crashing) -> None:
+    """C29, earlier: the event is stored, Stripe never hears the 200 and sends it again: one row, one transition."""
+    order, client = placed_order()
+    assert press(client, order, token="pm_card_threeDSecure2Required").status_code == 202
+    intent = book.intents(order.pk)[0]["id"]
+    told_before = len(book.events(intent))
+    dies = Failpoint(crashing.folder, "C23", "kill").arm()  # at any answer: the next request is a webhook's
+    book.webhooks("normal")
+    book.challenge(intent, "pass")
+    dies.wait_until_hit()
+    assert WebhookEvent.objects.filter(state="stored").exists()
+    wait_until(lambda: book.webhooks()["undelivered"] == 0)
+    events = book.events(intent)[told_before:]
+    assert {"payment_intent.succeeded", "charge.succeeded"} <= {event["type"] for event in events}
+    stored = WebhookEvent.objects.order_by("event_id")
+    assert [row.event_id for row in stored] == sorted(event["id"] for event in events)
+    assert {(row.state, row.tries) for row in stored} == {("stored", 0)}
+    work_webhooks()
+    assert set(WebhookEvent.objects.values_list("state", flat=True)) == {"done"}
+    assert PaymentEvent.objects.filter(order=order, kind="settled", to_state="succeeded").count() == 1
+    assert_ends_paid_once(book, [(order, client)])
 
 
 # --- the family is whole ----------------------------------------------------------------------------------------------
