@@ -155,6 +155,13 @@ def _work(row: WebhookEvent) -> bool:
             return _unknown_intent(row, payment)
     if payment is None:
         return _done(row, WebhookEvent.State.FOREIGN, "no intent of ours")
+    goes_back = row.type.startswith((*_ABOUT_REFUNDS, _ABOUT_DISPUTES))
+    if goes_back and payment.phase != Payment.Phase.SUCCEEDED and not payment.is_over:
+        # What goes back was taken first, and that may be news to us: without it there is nothing to take it from.
+        looked, _ = ask_stripe(payment.order, Asker.WEBHOOK, row.event_id)
+        if not looked:
+            return _later(row, "the order is busy, or Stripe did not answer")
+        payment.refresh_from_db()
     if row.type.startswith(_ABOUT_REFUNDS):
         followed = follow_refunds(payment, Asker.WEBHOOK)
         return _done(row, WebhookEvent.State.DONE) if followed else _later(row, "Stripe did not answer")

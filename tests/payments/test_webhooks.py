@@ -27,7 +27,7 @@ from shop.stack.redis import Redis
 from tests.book import Book, Json
 from tests.crashes.dying import forget_connections
 from tests.oracles import assert_books_agree
-from tests.payments.paying import confirms, intent_of, placed_order, press
+from tests.payments.paying import intent_of, placed_order, press
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -414,34 +414,6 @@ def test_created_and_requires_action_complete_nothing(book: Book) -> None:
     work_webhooks()
     assert (outcome(order), Order.objects.get(pk=order.pk).status) == ("requires_action", "pending")
     assert set(WebhookEvent.objects.values_list("state", flat=True)) == {"done"}
-
-
-def test_any_order_and_repetition_of_a_declined_then_paid_orders_events_ends_alike(book: Book) -> None:
-    """50 seeds. The paid press's answer was lost each time, so the events have something to tell."""
-    for seed in range(50):
-        chance = random.Random(seed)
-        order, client = placed_order()
-        press(client, order, token="pm_card_chargeDeclined")
-        if seed % 2:
-            book.rule("reset", when="after", times=None)
-        press(client, order)
-        book.clear_rules()
-        events = book.events(intent_of(order))
-        assert {"payment_intent.payment_failed", "payment_intent.succeeded"} <= {event["type"] for event in events}
-        sent = events + chance.choices(events, k=chance.randrange(5))
-        chance.shuffle(sent)
-        for event in sent:
-            assert deliver(event) == 200, seed
-            if chance.random() < 0.4:
-                work_webhooks()
-        while WebhookEvent.objects.filter(state="stored").exists():
-            is_due()
-            work_webhooks()
-        ends = list(Attempt.objects.filter(order=order).order_by("number").values_list("outcome", flat=True))
-        assert ends == ["declined", "succeeded"], seed
-        assert PaymentEvent.objects.filter(order=order, kind="settled", to_state="succeeded").count() == 1, seed
-        assert len(confirms(book, order)) >= 2
-        assert_books_agree(book, order)
 
 
 # --- whose event is it -----------------------------------------------------------------------------------------------
