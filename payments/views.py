@@ -40,11 +40,12 @@ from payments.serializers import (
 )
 from payments.settle import settle
 from payments.status import may_press, payment_status
-from shop.api import validated
+from shop.api import django_request, validated
 from shop.counters import count_duplicate
 from shop.idempotency import final_answer, fingerprint, refuse_other_body, replay, required_key
 from shop.nudge import nudge
 from shop.problems import Problem
+from shop.second_factor import is_verified
 
 log = structlog.get_logger(__name__)
 
@@ -311,6 +312,8 @@ class RefundView(APIView):
     def post(self, request: Request, payment_id: str) -> Response:
         if not request.user.has_perm("payments.refund_payment"):
             raise Problem("forbidden", "Only staff who may give money back can do this.")
+        if not is_verified(django_request(request)):
+            raise Problem("forbidden", "Show your second factor first: open /admin/ and enter a code.")
         payment = get_object_or_404(Payment, pk=payment_id)
         key = required_key(request)
         sent = validated(RefundSerializer(data=request.data))

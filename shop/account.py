@@ -18,13 +18,12 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import render, resolve_url
 from django.urls import reverse, reverse_lazy
 from django.utils.decorators import method_decorator
-from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.module_loading import import_string
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST
 
 from shop.guests import known_guest_id
-from shop.pages import SeeOther, personal
+from shop.pages import SeeOther, next_of, personal
 
 View = Callable[..., HttpResponseBase]
 
@@ -137,10 +136,7 @@ def _enter(request: HttpRequest, user: Any) -> None:
 
 
 def _next(request: HttpRequest) -> str:
-    """Where the shopper was going, if that is a place of ours (SECURITY SE53)."""
-    target = request.POST.get("next") or request.GET.get("next") or ""
-    ours = url_has_allowed_host_and_scheme(target, {request.get_host()}, require_https=request.is_secure())
-    return target if ours else resolve_url(settings.LOGIN_REDIRECT_URL)
+    return next_of(request, resolve_url(settings.LOGIN_REDIRECT_URL))
 
 
 def _form_page(request: HttpRequest, template: str, form: forms.Form) -> HttpResponse:

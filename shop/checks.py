@@ -1,9 +1,12 @@
-"""Start-up checks on the database: what the money rows rely on is asked for, not hoped for (RULES R34, R39)."""
+"""Start-up checks. On the database: what the money rows rely on is asked for, not hoped for (RULES R34, R39); and on
+who gets into the admin."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, register
+from django.core.checks import Warning as CheckWarning
 from django.db import OperationalError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
@@ -22,6 +25,15 @@ ROLE_SETTINGS = {
 def check_database(databases: Sequence[str] | None = None, **_: Any) -> list[CheckMessage]:
     """Asked by `check --database default` and by `migrate`. A fresh connection is looked at, not one from the pool."""
     return [message for alias in databases or [] for message in _check(connections[alias])]
+
+
+@register(Tags.security)
+def staff_have_a_second_factor(app_configs: object = None, **_: Any) -> list[CheckMessage]:
+    """A guessed or stolen password must not be enough to give money back (SECURITY SE47)."""
+    if settings.DEBUG or settings.STAFF_SECOND_FACTOR:
+        return []
+    hint = "Unset STAFF_SECOND_FACTOR, or silence this check where something in front of the admin asks for one."
+    return [CheckWarning("Staff need no second factor, and DEBUG is off.", hint=hint, id="shop.W001")]
 
 
 def _check(connection: BaseDatabaseWrapper) -> Iterator[CheckMessage]:

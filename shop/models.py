@@ -146,3 +146,17 @@ class StaffAct(models.Model):
 
     def __str__(self) -> str:
         return f"{self.act} {self.subject}"
+
+
+class RecoveryCode(models.Model):
+    """For a member of staff whose phone is lost: gets past the second factor once. Only its digest is kept."""
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="recovery_codes")
+    digest = models.CharField(max_length=64)
+    used_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["digest"], name="one_row_per_recovery_code")]
+
+    def __str__(self) -> str:
+        return f"recovery code of {self.user}"

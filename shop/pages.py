@@ -12,6 +12,7 @@ from django.shortcuts import get_object_or_404, render
 from django.template.loader import render_to_string
 from django.templatetags.static import static
 from django.urls import Resolver404, resolve, reverse
+from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.cache import cache_control
 from django.views.decorators.http import require_POST, require_safe
 
@@ -42,6 +43,13 @@ class SeeOther(HttpResponseRedirect):
     """The answer to a form: 303, so that reloading the next page posts nothing again (RULES R46)."""
 
     status_code = 303
+
+
+def next_of(request: HttpRequest, otherwise: str) -> str:
+    """Where somebody was going before they had to log in, if that is a place of ours (SECURITY SE53)."""
+    target = request.POST.get("next") or request.GET.get("next") or ""
+    ours = url_has_allowed_host_and_scheme(target, {request.get_host()}, require_https=request.is_secure())
+    return target if ours else otherwise
 
 
 # --- Products -------------------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ BASE_URL = env.str("BASE_URL", f"http://127.0.0.1:{PORT}").rstrip("/")
 SECURE = BASE_URL.startswith("https://")
 
 INSTALLED_APPS = [
-    "django.contrib.admin",
+    "shop.apps.AdminConfig",  # Django's admin, with a second factor
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -35,6 +35,8 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "csp",
+    "django_otp",
+    "django_otp.plugins.otp_totp",
     "shop",
     "orders",
     "payments",
@@ -49,6 +51,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django_otp.middleware.OTPMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "shop.middleware.RequestLog",
@@ -147,6 +150,10 @@ LOGIN_REDIRECT_URL = "/account/orders/"
 PASSWORD_RESET_TIMEOUT = 3600  # seconds
 # Called with (request, user, guest_id) just before the session becomes the user's.
 AT_LOG_IN = ["shop.cart.merge_at_log_in", "orders.ownership.adopt_orders"]
+
+# Staff need a second factor in the admin (shop/second_factor.py, SECURITY SE47).
+STAFF_SECOND_FACTOR = env.bool("STAFF_SECOND_FACTOR") if env.str("STAFF_SECOND_FACTOR", "") else not DEBUG
+OTP_TOTP_ISSUER = "Payonce"
 
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
 
