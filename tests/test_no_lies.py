@@ -301,6 +301,7 @@ HAS_A_NEW_KEY = "the server gave a pay_key: no press of this order is open, and 
 NOT_ABOUT_PAYING = "log-in, goods, or what staff and developers read"
 
 # Where it stands -> what it says -> why it is true there. A new sentence goes in with its reason, or is put otherwise.
+STAFF = "read by staff, of a row whose end is definite"
 CLAIMS: dict[str, dict[str, str]] = {
     "orders/api.py": {"validation-failed, idempotency-key-missing, idempotency-key-invalid": NOT_ABOUT_PAYING},
     "orders/mail.py": {"You were not charged for order {number}": CHECKED},
@@ -308,6 +309,7 @@ CLAIMS: dict[str, dict[str, str]] = {
         "Many people are ordering this right now. Please try again in a moment.": PLACING,
         "Another request is changing this cart. Please try again.": PLACING,
     },
+    "payments/alarms.py": {"A refund did not reach the shopper": STAFF},
     "payments/answers.py": {
         "Your bank declined the payment. Please try another card, or ask your bank.": OF_A_402,
         "Your bank could not confirm that it was you. Please try again, or use another card.": OF_A_402,
