@@ -22,6 +22,7 @@ PLAIN = (
 )
 # Who found a break (`evidence["found_by"]`), where a rule of ours says when it is gone.
 BY_SWEEP = "sweep"
+BY_BOOKS = "books"  # our own rows contradict each other; the break's subject is the order
 LATE_MONEY = "late money"  # settle: it came after the order was given up, and goes back by itself
 REFUND_FAILED = "refund"  # refund: it failed, perhaps after it had succeeded
 

@@ -518,7 +518,7 @@ class Break(models.Model):
         ORPHAN_REFUND = "orphan_refund"
 
     kind = models.CharField(max_length=16, choices=Kind)
-    subject = models.CharField(max_length=80)  # the intent, charge or refund it is about
+    subject = models.CharField(max_length=80)  # the intent, charge, refund or dispute it is about; or the order
     order = models.ForeignKey(Order, null=True, blank=True, on_delete=models.PROTECT, related_name="breaks")
     payment = models.ForeignKey(Payment, null=True, blank=True, on_delete=models.PROTECT, related_name="breaks")
     amount_minor = models.BigIntegerField(null=True, blank=True)

@@ -3,7 +3,7 @@
 import structlog
 from celery import shared_task
 
-from payments import close, complete, events, pay, retention, sweep, webhooks
+from payments import books, close, complete, events, pay, retention, sweep, webhooks
 from payments.errors import GatewayError
 from payments.heartbeats import beat
 from payments.models import Asker, Heartbeat
@@ -57,6 +57,13 @@ def sweep_due() -> None:
         sweep.sweep_due()
     except GatewayError as error:
         log.warning("not_swept", error=str(error))
+    give_back_connections()
+
+
+@shared_task(name="payments.check_books")
+def check_books() -> None:
+    """Ask our own rows whether every paid order is paid."""
+    books.check_books()
     give_back_connections()
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import django_stubs_ext
 import structlog
+from celery.schedules import crontab
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -259,6 +260,7 @@ CELERY_BEAT_SCHEDULE = {
     "work-webhooks": {"task": "payments.work_webhooks", "schedule": 30.0},
     "read-events": {"task": "payments.read_events", "schedule": 60.0},
     "sweep": {"task": "payments.sweep", "schedule": 60.0},  # goes on with what is due: payments.sweep.PLANS
+    "check-books": {"task": "payments.check_books", "schedule": crontab(hour=3, minute=17)},
     "expire-orders": {"task": "payments.expire_orders", "schedule": 60.0},
     "send-mails": {"task": "orders.send_mails", "schedule": 30.0},
     "forget-keys": {"task": "payments.forget_keys", "schedule": 3600.0},

@@ -1,4 +1,5 @@
-"""manage.py sweep_payments: compare Stripe's book with our rows, from cron or by hand; the same work as Celery's beat.
+"""manage.py sweep_payments: compare Stripe's book with our rows, and these with each other, from cron or by hand; the
+same work as Celery's beat.
 
 Safe to kill at any line, and to run beside itself: every write is one that a second run makes again or finds made.
 """
@@ -12,6 +13,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error as DatabaseError
 from django.utils import timezone
 
+from payments.books import check_books
 from payments.errors import GatewayError
 from payments.heartbeats import beat
 from payments.management.breaks import break_json, open_breaks
@@ -34,7 +36,9 @@ class Command(BaseCommand):
         since, until = _window(options)
         try:
             round_ = sweep(since, until, dry_run=options["dry_run"], tell=self.stderr.write)
-            breaks = [break_json(one.as_break()) for one in round_.found] if options["dry_run"] else open_breaks()
+            books = check_books(dry_run=options["dry_run"])
+            found = [*round_.found, *books.found]
+            breaks = [break_json(one.as_break()) for one in found] if options["dry_run"] else open_breaks()
             _keep_heartbeats(round_, since, until)
         except DatabaseError as error:
             self.stderr.write(f"could not check: {type(error).__name__}: the database does not answer")
@@ -42,10 +46,11 @@ class Command(BaseCommand):
         except GatewayError as error:
             self.stderr.write(f"could not check: Stripe does not answer: {error}")
             sys.exit(2)
+        changed = round_.changed + books.changed
         if options["json"]:
-            self.stdout.write(json.dumps({"checked": round_.checked, "changed": round_.changed, "breaks": breaks}))
+            self.stdout.write(json.dumps({"checked": round_.checked, "changed": changed, "breaks": breaks}))
         else:
-            self.stdout.write(f"{round_.checked} checked, {round_.changed} changed, {len(breaks)} open breaks")
+            self.stdout.write(f"{round_.checked} checked, {changed} changed, {len(breaks)} open breaks")
         self.stderr.write(f"{round_.pace.requests} requests, {round_.put_off} put off")
         sys.exit(1 if breaks else 2 if round_.put_off else 0)
 
