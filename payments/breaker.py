@@ -60,3 +60,9 @@ def note_answer(*, answered: bool) -> None:
 def close_breaker() -> None:
     """For tests and drills: as if Stripe had just answered."""
     note_answer(answered=True)
+
+
+def is_open() -> bool:
+    """Whether presses are refused at once now. Of this process alone: another one may know better or worse."""
+    with _lock:
+        return bool(_try_again_at)

@@ -320,6 +320,7 @@ CLAIMS: dict[str, dict[str, str]] = {
     "payments/breaker.py": {
         "Our payment provider does not answer at the moment. Nothing was sent and you were not charged.": NOT_SENT
     },
+    "payments/desk/figures.py": {"Declines by reason": STAFF},
     "payments/pay.py": {". You were not charged.": NOT_SENT},
     "payments/views.py": {
         "Too many declined tries for this order. You were not charged. Please try again in an hour.": NOT_SENT,
@@ -375,6 +376,8 @@ CLAIMS: dict[str, dict[str, str]] = {
         "your payment for order {{ order.number }} was not completed.": CHECKED,
         "You were not charged.": CHECKED,
     },
+    "templates/admin/desk/_fourteen_days.html": {"Declines": STAFF},
+    "templates/admin/desk/_going_back.html": {"Did not reach the shopper, in 30 days:": STAFF},
     "templates/orders/mail/finish-paying.txt": {
         "your payment for order {{ order.number }} was not completed.": CHECKED,
         "You were not charged.": CHECKED,
