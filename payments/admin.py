@@ -1,57 +1,22 @@
 """What staff see of money: everything, and nothing of it editable. Acts come through the core, never through a form."""
 
+from collections.abc import Callable
+from typing import Any
+
 from django.contrib import admin, messages
-from django.contrib.admin.utils import quote
+from django.contrib.admin.utils import quote, unquote
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.html import format_html
 
 from orders.admin import ReadOnly
+from orders.personal import email_for
+from payments.desk.filters import StateFilter
 from payments.desk.find import MOST, find_payments
-from payments.models import Attempt, Break, Dispute, Payment, PaymentEvent, Refund, WebhookEvent
+from payments.desk.payment_page import payment_page
+from payments.models import Attempt, Break, Payment, WebhookEvent
 from shop.money import money_text
-
-
-class AttemptInline(ReadOnly, admin.TabularInline[Attempt, Payment]):
-    model = Attempt
-    extra = 0
-    fields = ["number", "pressed_at", "phase", "outcome", "reason", "decline_code", "charge_id", "idempotency_key"]
-    readonly_fields = ("pressed_at",)
-    show_change_link = True
-
-
-class RefundInline(ReadOnly, admin.TabularInline[Refund, Payment]):
-    model = Refund
-    extra = 0
-    fields = ["created_at", "amount_minor", "currency", "reason", "outcome", "refund_id", "actor"]
-    readonly_fields = ("created_at",)
-
-
-class DisputeInline(ReadOnly, admin.TabularInline[Dispute, Payment]):
-    model = Dispute
-    extra = 0
-    fields = ["opened_at", "status", "amount_minor", "currency", "reason", "dispute_id"]
-
-
-class EventInline(ReadOnly, admin.TabularInline[PaymentEvent, Payment]):
-    model = PaymentEvent
-    extra = 0
-    verbose_name_plural = "Story: what moved, who asked, and every call to Stripe"
-    fields = [
-        "at",
-        "kind",
-        "from_state",
-        "to_state",
-        "asked_by",
-        "actor",
-        "http_status",
-        "milliseconds",
-        "request_id",
-        "gateway_key",
-        "note",
-    ]
-    ordering = ["id"]
 
 
 @admin.register(Payment)
@@ -63,18 +28,35 @@ class PaymentAdmin(ReadOnly, admin.ModelAdmin[Payment]):
         "captured",
         "refunded",
         "card",
-        "email",
         "intent_id",
         "created_at",
     ]
-    list_filter = ["phase", "currency", "created_at"]
+    list_filter = [StateFilter, "phase", "currency", "created_at"]
     list_select_related = ["order"]
     date_hierarchy = "created_at"
     search_help_text = "E-mail, order number, amount (24.00), last four digits; intent, charge, refund; any id or key"
     search_fields = ["pk"]  # shows the box; find.py searches
     show_full_result_count = False
-    inlines = [AttemptInline, RefundInline, DisputeInline, EventInline]
-    exclude = ["create_params"]
+    fields = ()  # the page is payments/desk/payment_page.py
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        payment = self.get_object(request, unquote(object_id))
+        shown = {}
+        if payment is not None and self.has_view_permission(request, payment):
+            shown = payment_page(request, payment)
+        return super().change_view(request, object_id, form_url, {**shown, **(extra_context or {})})
+
+    def get_list_display(self, request: HttpRequest) -> list[str | Callable[[Payment], str | bool]]:
+        """The shopper's address as this viewer may see it."""
+
+        @admin.display(description="e-mail")
+        def email(payment: Payment) -> str | bool:
+            return email_for(request.user, payment.order.email)
+
+        number, *rest = self.list_display
+        return [number, email, *rest]
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Payment], search_term: str
@@ -105,10 +87,6 @@ class PaymentAdmin(ReadOnly, admin.ModelAdmin[Payment]):
     @admin.display(description="card")
     def card(self, payment: Payment) -> str:
         return f"{payment.card_brand} {payment.card_last4}".strip() or "-"
-
-    @admin.display(description="e-mail")
-    def email(self, payment: Payment) -> str:
-        return payment.order.email
 
 
 @admin.register(Attempt)

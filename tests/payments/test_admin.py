@@ -27,8 +27,8 @@ def test_a_payment_page_shows_its_presses_and_every_call(book: Book, staff: Clie
     page = staff.get(f"/admin/payments/payment/{quote(payment.pk)}/change/")
     text = page.content.decode()
     assert page.status_code == 200
-    assert "call:confirm" in text
-    assert "call:create" in text
+    assert "Stripe: confirm" in text
+    assert "Stripe: open the intent" in text
     assert PaymentEvent.objects.filter(order=order, kind="call:create").count() == 1
     assert "declined" in text
     assert "succeeded" in text

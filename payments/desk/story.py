@@ -1,0 +1,330 @@
+"""The story of an order's money as one list of rows, oldest first: who pressed, what was asked of Stripe and answered,
+what was settled, found, mailed, stopped and done by staff. Plain rows; a template shows them (EXPERIENCE ST1).
+
+Every source is one bounded query, whatever the order has been through. A page shows the newest PAGE rows; what is older
+is behind a link that names a moment, so that a row is never shown twice or lost between two pages.
+"""
+
+import datetime
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from django.db.models import Case, F, Q, When
+from django.db.models.functions import Greatest
+from django.urls import reverse
+from django.utils import timezone
+
+from orders.models import Order
+from payments.models import Attempt, Break, DuplicatesStopped, Payment, PaymentEvent, Refund, WebhookEvent
+from shop.acts import Snapshot
+from shop.models import StaffAct
+from shop.money import money_text
+
+PAGE = 200
+FOR_EVER = datetime.datetime.max.replace(tzinfo=datetime.UTC)
+
+# What moved money, or may have. A call that only looks, or that cannot charge, is not in it.
+_MONEY_EVENTS = Q(kind__in=["call:confirm", "call:refund", "settled", "refund", "dispute", "duplicate refunded"])
+_MONEY_ACTS = ("refund", "approve refund", "refund duplicate", "cancel at Stripe")
+
+_LAYERS = {2: "idempotency key", 3: "database", 4: "Redis lock", 5: "Stripe's memory of keys"}
+_CALLS = {
+    "create": "open the intent",
+    "confirm": "confirm",
+    "look": "look",
+    "cancel": "cancel the intent",
+    "refund": "give money back",
+    "list refunds": "list the refunds",
+}
+_DOUBT = ("unknown", "processing", "requires_action", "pending")
+_GOOD = ("succeeded", "won")
+_BAD = ("failed", "lost")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the story.
+
+    Attributes:
+        source: press, call, settled, lease, refund, dispute, webhook, break, mail, staff, stopped or order.
+        was: the state before, if the row is about one that moved; `now` is the state after.
+        tone: good, doubt or bad, of `now`.
+        key: the whole key that it is about, ours or the gateway's.
+    """
+
+    at: datetime.datetime
+    source: str
+    what: str
+    by: str = ""
+    was: str = ""
+    now: str = ""
+    key: str = ""
+    request_id: str = ""
+    http_status: int | None = None
+    milliseconds: int | None = None
+    details: tuple[str, ...] = ()
+    link: str = ""
+
+    @property
+    def tone(self) -> str:
+        return "good" if self.now in _GOOD else "doubt" if self.now in _DOUBT else "bad" if self.now in _BAD else ""
+
+    @property
+    def short_key(self) -> str:
+        return self.key if len(self.key) <= 16 else f"{self.key[:6]}…{self.key[-6:]}"
+
+
+@dataclass(frozen=True)
+class Story:
+    """`older`: the moment that the page of older rows ends at; None if these are the oldest."""
+
+    rows: list[Row]
+    older: datetime.datetime | None
+
+
+@dataclass(frozen=True)
+class _Asked:
+    order: Order
+    intents: tuple[str, ...]
+    until: datetime.datetime
+    money_only: bool
+    most: int
+    names: dict[str, str] = field(default_factory=dict)  # attempt's id -> "press 2"
+
+
+def story_of(
+    order: Order,
+    payments: Iterable[Payment],
+    until: datetime.datetime | None = None,
+    *,
+    money_only: bool = False,
+    most: int = PAGE,
+) -> Story:
+    """The newest rows up to this moment. Two rows of one moment stay on one page."""
+    intents = tuple(payment.intent_id for payment in payments if payment.intent_id)
+    asked = _Asked(order, intents, until or FOR_EVER, money_only, most + 1)
+    rows = [row for row in _all(asked) if row.at <= asked.until]
+    rows.sort(key=lambda row: row.at)
+    if len(rows) <= most:
+        return Story(rows, None)
+    cut = rows[-most - 1].at
+    shown = [row for row in rows if row.at > cut]
+    if not shown:  # more rows of one moment than a page has
+        return Story([row for row in rows if row.at == cut], cut - datetime.timedelta(microseconds=1))
+    return Story(shown, cut)
+
+
+def _all(asked: _Asked) -> Iterator[Row]:
+    attempts = list(asked.order.attempts.filter(pressed_at__lte=asked.until).order_by("-pressed_at")[: asked.most])
+    asked.names.update({attempt.pk: f"press {attempt.number}" for attempt in attempts})
+    yield from map(_press, attempts)
+    yield from _events(asked)
+    yield from _refunds(asked)
+    yield from _breaks(asked)
+    yield from _acts(asked)
+    if not asked.money_only:
+        yield from _of_order(asked.order)
+        yield from _webhooks(asked)
+        yield from _mails(asked)
+        yield from _stopped(asked)
+
+
+def _of_order(order: Order) -> Iterator[Row]:
+    yield Row(
+        order.placed_at, "order", f"Order {order.number} placed", "shopper", now="pending", key=order.idempotency_key
+    )
+    for at, word in ((order.paid_at, "paid"), (order.fulfilled_at, "fulfilled"), (order.closed_at, "closed")):
+        if at is not None:
+            yield Row(at, "order", f"Order {word}", now=order.status if word == "closed" else word)
+
+
+def _press(attempt: Attempt) -> Row:
+    if attempt.origin == Attempt.Origin.GATEWAY:
+        what = f"Money that no press of ours explains, kept as press {attempt.number}"
+        charge, state = attempt.charge_id or "", attempt.payment_status
+        return Row(attempt.pressed_at, "press", what, "gateway", now=state, key=charge)
+    details = [f"came to: {attempt.payment_status}"]
+    if attempt.decline_code or attempt.reason:
+        details.append(f"{attempt.decline_code or 'no code'}, told the shopper: {attempt.reason or 'nothing'}")
+    if attempt.charge_id:
+        details.append(f"charge {attempt.charge_id}")
+    what = f"Pay pressed: press {attempt.number}"
+    return Row(attempt.pressed_at, "press", what, "shopper", key=attempt.idempotency_key, details=tuple(details))
+
+
+def _events(asked: _Asked) -> Iterator[Row]:
+    """The append-only story. Its first claim of an attempt is the press itself, which the attempt's row tells."""
+    events = PaymentEvent.objects.filter(order=asked.order, at__lte=asked.until)
+    events = events.exclude(kind="claimed", from_state="").exclude(kind="refund", from_state="")
+    if asked.money_only:
+        events = events.filter(_MONEY_EVENTS)
+    for event in events.order_by("-at", "-id")[: asked.most]:
+        yield _event(event, asked.names.get(event.attempt_id or "", ""))
+
+
+def _event(event: PaymentEvent, press: str) -> Row:
+    by = f"{event.asked_by} {event.actor}".strip() if event.actor not in ("", event.asked_by) else event.asked_by
+    source, what, states = _in_words(event, press)
+    return Row(
+        event.at,
+        source,
+        what,
+        by,
+        was=event.from_state if states else "",
+        now=event.to_state if states else "",
+        key=event.gateway_key,
+        request_id=event.request_id,
+        http_status=event.http_status,
+        milliseconds=event.milliseconds,
+        details=(event.note,) if event.note else (),
+    )
+
+
+def _in_words(event: PaymentEvent, press: str) -> tuple[str, str, bool]:
+    """Source, text, and whether its two states are shown."""
+    of_press = f" of {press}" if press else ""
+    kind, _, operation = event.kind.partition(":")
+    match kind:
+        case "call":
+            return "call", f"Stripe: {_CALLS.get(operation, operation)}{of_press}", False
+        case "claimed":
+            return "press", f"The same key pressed again{of_press}", True
+        case "settled":
+            return "settled", f"Settled{': ' + press if press else ' of the payment'}", True
+        case "taken over":
+            return "lease", f"Lease taken over{of_press}", False
+        case "closing":
+            return "settled", f"Wish to give up: {event.to_state}", False
+        case "refund" | "dispute":
+            return kind, kind.capitalize(), True
+        case "duplicate refunded":
+            return "refund", "The second charge refunded", True
+        case "rebuilt":
+            return "settled", "The payment's row was made again from Stripe's book", True
+        case _:
+            return "settled", event.kind.capitalize(), True
+
+
+def _refunds(asked: _Asked) -> Iterator[Row]:
+    refunds = Refund.objects.filter(payment__order=asked.order, created_at__lte=asked.until).select_related("actor")
+    for refund in refunds.order_by("-created_at")[: asked.most]:
+        details = [refund.reason, f"came to: {refund.outcome or refund.phase}"]
+        if refund.refund_id:
+            details.append(refund.refund_id)
+        yield Row(
+            refund.created_at,
+            "refund",
+            f"Refund of {money_text(refund.amount_minor, refund.currency)} asked for",
+            f"staff {refund.actor}" if refund.actor else "",
+            key=refund.idempotency_key,
+            details=tuple(details),
+        )
+
+
+def _webhooks(asked: _Asked) -> Iterator[Row]:
+    if not asked.intents:
+        return
+    events = WebhookEvent.objects.filter(intent_id__in=asked.intents, received_at__lte=asked.until)
+    for event in events.order_by(_latest("received_at", "done_at", asked.until).desc())[: asked.most]:
+        tries = f"{event.tries} {'try' if event.tries == 1 else 'tries'}"
+        noted = (tries, event.note) if event.note else (tries,)
+        waits = (f"not done yet, next try {event.next_try_at:%H:%M:%S}", *noted) if event.done_at is None else ()
+        received = f"Webhook {event.type} received"
+        yield Row(event.received_at, "webhook", received, "webhook", key=event.event_id, details=waits)
+        if event.done_at is not None:
+            yield Row(event.done_at, "webhook", f"Webhook {event.type} worked on", "webhook", details=noted)
+
+
+def _breaks(asked: _Asked) -> Iterator[Row]:
+    breaks = Break.objects.filter(order=asked.order, found_at__lte=asked.until)
+    for found in breaks.order_by(_latest("found_at", "resolved_at", asked.until).desc())[: asked.most]:
+        name = f"{found.get_kind_display()} {found.subject}"
+        link = reverse("admin:payments_break_change", args=[found.pk])
+        by = str(found.evidence.get("found_by", ""))
+        yield Row(found.found_at, "break", f"Break found: {name}", by, details=_proposal(found), link=link)
+        if found.resolved_at is not None:
+            note = (found.note,) if found.note else ()
+            resolved = f"Break resolved: {name}"
+            yield Row(found.resolved_at, "break", resolved, found.resolved_by, details=note, link=link)
+
+
+def _proposal(found: Break) -> tuple[str, ...]:
+    proposal = found.evidence.get("proposal")
+    return (str(proposal),) if proposal else ()
+
+
+def _latest(first: str, then: str, until: datetime.datetime) -> Case:
+    """The newest moment of a row with two that is not after the page's end: so none is lost between two pages."""
+    return Case(When(**{f"{then}__lte": until}, then=Greatest(first, then)), default=F(first))
+
+
+def _mails(asked: _Asked) -> Iterator[Row]:
+    for mail in asked.order.mails.order_by("due_at"):
+        at = mail.sent_at or mail.sending_at or mail.due_at
+        refused = (f"not taken {mail.refusals} times, last: {mail.last_refusal}",) if mail.refusals else ()
+        yield Row(at, "mail", f"Mail {mail.kind}", now=mail.state, details=refused)
+
+
+def _acts(asked: _Asked) -> Iterator[Row]:
+    acts = StaffAct.objects.filter(order_id=asked.order.pk, at__lte=asked.until)
+    if asked.money_only:
+        acts = acts.filter(act__in=_MONEY_ACTS)
+    for act in acts.order_by("-at", "-id")[: asked.most]:
+        changed = differences(act.before, act.after) or ["nothing of the order changed by it"]
+        note = [f"“{act.note}”"] if act.note else []
+        where = f" from {act.address}" if act.address else ""
+        details = (*note, act.subject, *changed)
+        yield Row(act.at, "staff", f"Staff: {act.act}", f"{act.actor_name}{where}", details=details)
+
+
+def _stopped(asked: _Asked) -> Iterator[Row]:
+    counts = DuplicatesStopped.objects.filter(order=asked.order, last_at__lte=asked.until)
+    for one in counts.order_by("-last_at")[: asked.most]:
+        requests = "request" if one.count == 1 else "requests"
+        what = f"{one.count} duplicate {requests} stopped by layer {one.layer}: {_LAYERS.get(one.layer, 'another')}"
+        since = f"the first at {one.first_at:%H:%M:%S}; counted in batches, so about"
+        yield Row(one.last_at, "stopped", what, key=one.last_key, details=(since,) if one.count > 1 else ())
+
+
+# --- Before and after -------------------------------------------------------------------------------------------------
+
+
+def differences(before: Snapshot, after: Snapshot) -> list[str]:
+    """What an act has changed, one line for each fact: `payments 1: open, 0, 0 → canceled, 0, 0`."""
+    then, now = dict(_flat(before)), dict(_flat(after))
+    return [
+        f"{name}: {then.get(name, 'none')} → {now.get(name, 'none')}"
+        for name in sorted({*then, *now})
+        if then.get(name, "none") != now.get(name, "none")
+    ]
+
+
+def _flat(value: object, name: str = "") -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _flat(inner, f"{name} {key}".strip())
+    elif isinstance(value, list):
+        yield name, ", ".join(_plain(one) for one in value) or "none"
+    else:
+        yield name, _plain(value)
+
+
+def _plain(value: object) -> str:
+    match value:
+        case None | "":
+            return "none"
+        case True:
+            return "yes"
+        case False:
+            return "no"
+        case _:
+            return str(value)
+
+
+def moment_of(text: str) -> datetime.datetime | None:
+    """The `until` of a link; None if it is none."""
+    try:
+        moment = datetime.datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return moment if timezone.is_aware(moment) else None

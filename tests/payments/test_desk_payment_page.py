@@ -1,0 +1,469 @@
+"""The page of one payment: state, amounts, and one story of everything that happened to the order's money
+(EXPERIENCE ST1, ST2, ST8)."""
+
+import datetime
+import re
+from typing import Any
+
+import pytest
+from django.contrib.admin.utils import quote
+from django.contrib.auth.models import Permission, User
+from django.test import Client
+from django.utils import timezone
+
+from orders.models import Order
+from payments.desk.story import Row, differences, moment_of, story_of
+from payments.models import (
+    Asker,
+    Attempt,
+    Break,
+    Dispute,
+    DuplicatesStopped,
+    Payment,
+    PaymentEvent,
+    Refund,
+    WebhookEvent,
+)
+from payments.pay import new_payment
+from payments.refund import Ask, refund_once
+from shop.models import StaffAct
+from tests.book import REFUND, Book
+from tests.orders.making import make_attempt, make_order
+from tests.payments.paying import complete, placed_order, press
+from tests.payments.planting import paid_order, payment_of
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def staff_with(*permissions: str) -> Client:
+    """Somebody of staff who may see payments, and this."""
+    user = User.objects.create_user(f"staff{User.objects.count()}", password="a long password", is_staff=True)
+    names = [name.split(".") for name in ("payments.view_payment", *permissions)]
+    user.user_permissions.set(
+        [Permission.objects.get(content_type__app_label=app, codename=codename) for app, codename in names]
+    )
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+def page_of(client: Client, order: Order, query: str = "") -> str:
+    payment = Payment.objects.filter(order=order).order_by("-n")[0]
+    answer = client.get(f"/admin/payments/payment/{quote(payment.pk)}/change/{query}")
+    assert answer.status_code == 200
+    return answer.content.decode()
+
+
+def read(html: str) -> str:
+    return " ".join(re.sub(r"<[^>]+>", " ", html).split())
+
+
+def rows_of(order: Order, **asked: Any) -> list[Row]:
+    return story_of(order, order.payments.all(), **asked).rows
+
+
+def texts(order: Order, **asked: Any) -> list[str]:
+    return [row.what for row in rows_of(order, **asked)]
+
+
+# --- The head ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_head_says_order_state_card_and_a_masked_shopper(book: Book) -> None:
+    order = paid_order()
+    text = read(page_of(staff_with(), order))
+    assert order.number in text
+    assert "Paid." in text
+    assert "visa ending in 4242" in text
+    assert "a…@example.com" in text and "A…" in text
+    assert order.email not in text and order.name not in text
+    whole = read(page_of(staff_with("orders.see_personal_data"), order))
+    assert order.email in whole and order.name in whole
+
+
+def test_an_unknown_outcome_is_said_to_be_unknown(book: Book, short_confirm: None) -> None:
+    order, client = placed_order()
+    book.rule("reset", when="after", times=None)
+    assert press(client, order).status_code == 202
+    text = read(page_of(staff_with(), order))
+    assert "Stripe has not said yet whether it charged" in text
+    assert "failed" not in text.lower()
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome", "says"),
+    [
+        ("pending", None, "nobody has pressed Pay yet"),
+        ("pending", "declined", "the last press came to declined"),
+        ("pending", "", "Press 1 is being worked on right now"),
+        ("pending", "requires_action", "the bank waits for the shopper"),
+        ("pending", "processing", "the bank is working on it"),
+        ("canceled", "canceled", "Canceled. Stripe took no money for it"),
+        ("expired", "declined", "Expired. Stripe took no money for it"),
+    ],
+)
+def test_the_state_in_words(status: str, outcome: str | None, says: str) -> None:
+    order = make_order()
+    if outcome is None:
+        new_payment(order, 1)
+    else:
+        make_attempt(order, outcome)
+    Order.objects.filter(pk=order.pk).update(status=status)
+    assert says in read(page_of(staff_with(), order))
+
+
+def test_the_amounts_add_up(book: Book) -> None:
+    order = paid_order()
+    payment = payment_of(order)
+    refund_once(payment, Ask("one", "f", 100, "duplicate", None))
+    book.rule("reset", REFUND, when="before", times=None)
+    refund_once(payment, Ask("two", "f", 200, "duplicate", None))
+    Dispute.objects.create(
+        payment=payment, dispute_id="dp_1", amount_minor=300, currency="GBP", status="lost", opened_at=timezone.now()
+    )
+    text = read(page_of(staff_with(), order))
+    for name, amount in {
+        "Authorised": "£12.50",
+        "Captured": "£12.50",
+        "Not decided": "£0.00",
+        "Refunded": "£1.00",
+        "Refunds not decided": "£2.00",
+        "Disputed": "£3.00",
+        "Left to refund": "£6.50",
+    }.items():
+        assert f"{name} {amount}" in text
+
+
+def test_a_press_that_may_still_charge_is_an_amount_not_decided() -> None:
+    order = make_order()
+    make_attempt(order, "unknown")
+    assert "Not decided £12.50 a press that may still charge" in read(page_of(staff_with(), order))
+
+
+@pytest.mark.parametrize(
+    "page", ["https://dashboard.stripe.com/test/payments/{id}", "http://127.0.0.1:1/"], ids=["real", "sandbox"]
+)
+def test_intent_and_charge_link_to_where_stripe_shows_them(book: Book, settings: Any, page: str) -> None:
+    settings.STRIPE_PAYMENT_PAGE = page
+    order = paid_order()
+    payment, html = payment_of(order), page_of(staff_with(), order)
+    for one in (payment.intent_id, payment.charge_id):
+        assert one is not None
+        assert f'href="{page.format(id=one)}"' in html
+
+
+def test_open_breaks_are_shown_with_what_could_be_done(book: Book) -> None:
+    order = paid_order()
+    for subject, resolved in (("ch_open", None), ("ch_gone", timezone.now())):
+        Break.objects.create(
+            kind="double_charge",
+            subject=subject,
+            order=order,
+            amount_minor=1250,
+            currency="GBP",
+            evidence={"proposal": f"Give {subject} back."},
+            resolved_at=resolved,
+        )
+    html = page_of(staff_with(), order)
+    breaks = read(html[html.index('id="breaks-head"') : html.index('id="story-head"')])
+    assert "Give ch_open back." in breaks and "£12.50" in breaks
+    assert "ch_gone" not in breaks
+
+
+# --- The story --------------------------------------------------------------------------------------------------------
+
+
+def test_the_story_tells_of_presses_calls_and_settlements_in_order(book: Book) -> None:
+    order, client = placed_order()
+    first = order.pay_key
+    press(client, order, first, token="pm_card_chargeDeclined")
+    press(client, order)
+    rows = rows_of(order)
+    assert [row.at for row in rows] == sorted(row.at for row in rows)
+    assert [row.what for row in rows if row.source in ("press", "call", "settled")] == [
+        "Pay pressed: press 1",
+        "Stripe: open the intent of press 1",
+        "Stripe: confirm of press 1",
+        "Settled: press 1",
+        "Pay pressed: press 2",
+        "Stripe: confirm of press 2",
+        "Settled: press 2",
+    ]
+    confirm = next(row for row in rows if row.what == "Stripe: confirm of press 1")
+    assert (confirm.http_status, confirm.by) == (402, "shopper")
+    assert confirm.request_id.startswith("req_") and confirm.milliseconds is not None
+    assert confirm.key == Attempt.objects.get(order=order, number=1).confirm_key
+    assert [(row.was, row.now) for row in rows if row.source == "settled"] == [
+        ("confirming", "declined"),
+        ("confirming", "succeeded"),
+    ]
+    html = page_of(staff_with(), order)
+    for row in rows:
+        assert row.what in read(html)
+    assert f"<summary>{confirm.short_key}</summary>" in html and confirm.key in html and confirm.request_id in html
+    assert first in html
+
+
+def test_every_source_is_in_the_story(book: Book) -> None:
+    order = paid_order()
+    payment, now = payment_of(order), timezone.now()
+    WebhookEvent.objects.create(
+        event_id="evt_done",
+        type="payment_intent.succeeded",
+        intent_id=payment.intent_id or "",
+        created_at_gateway=now,
+        next_try_at=now,
+        state="done",
+        done_at=now,
+        tries=2,
+        note="nothing to do",
+    )
+    WebhookEvent.objects.create(
+        event_id="evt_waits",
+        type="charge.refunded",
+        intent_id=payment.intent_id or "",
+        created_at_gateway=now,
+        next_try_at=now,
+        tries=1,
+        note="Stripe did not answer",
+    )
+    DuplicatesStopped.objects.create(
+        order=order, layer=2, day=now.date(), count=4, first_at=now, last_at=now, last_key="the-key"
+    )
+    Break.objects.create(
+        kind="status", subject="re_1", order=order, resolved_at=now, resolved_by="ada", note="looked into it"
+    )
+    user = User.objects.create_user("ada")
+    StaffAct.objects.create(
+        actor=user,
+        actor_name="ada",
+        act="cancel",
+        subject=f"order {order.pk}",
+        order_id=order.pk,
+        address="10.0.0.7",
+        before={"order": "pending", "payments": {"1": ["open", 0, 0]}},
+        after={"order": "canceled", "payments": {"1": ["canceled", 0, 0]}},
+        note="the shopper rang",
+    )
+    refund_once(payment, Ask("give-back", "f", 100, "duplicate", user.pk))
+    text = read(page_of(staff_with(), order))
+    for said in (
+        f"Order {order.number} placed",
+        "Webhook payment_intent.succeeded received",
+        "Webhook payment_intent.succeeded worked on 2 tries nothing to do",
+        "Webhook charge.refunded received not done yet, next try",
+        "4 duplicate requests stopped by layer 2: idempotency key",
+        "Break found: Status re_1",
+        "Break resolved: Status re_1 looked into it",
+        "Staff: cancel “the shopper rang”",
+        "order: pending → canceled",
+        "payments 1: open, 0, 0 → canceled, 0, 0",
+        "ada from 10.0.0.7",
+        "Refund of £1.00 asked for",
+        "Stripe: give money back",
+        "Mail receipt",
+    ):
+        assert said in text
+
+
+def test_money_only_leaves_out_what_only_looks(book: Book) -> None:
+    order, client = placed_order()
+    book.rule("reset", when="after", times=None)
+    press(client, order)
+    book.clear_rules()
+    complete(order)
+    refund_once(payment_of(order), Ask("give-back", "f", 100, "duplicate", None))
+    whole, money = set(texts(order)), set(texts(order, money_only=True))
+    assert money < whole
+    assert {"Pay pressed: press 1", "Stripe: confirm of press 1", "Settled: press 1", "Refund"} <= money
+    assert whole - money >= {"Stripe: look of press 1", "Stripe: open the intent of press 1", "Mail receipt"}
+    html = page_of(staff_with(), order, "?show=money")
+    assert "Stripe: look" not in html and 'href="?#story"' in html
+    assert 'href="?show=money#story"' in page_of(staff_with(), order)
+
+
+def test_an_order_with_2000_events_still_renders_and_pages_lose_and_repeat_nothing(book: Book) -> None:
+    order = paid_order()
+    payment, start = payment_of(order), timezone.now()
+    second = datetime.timedelta(seconds=1)
+    PaymentEvent.objects.bulk_create(
+        PaymentEvent(
+            order=order,
+            payment=payment,
+            at=start + number // 3 * second,  # three of one moment: no page may cut between them
+            kind="call:look",
+            asked_by=Asker.COMPLETER,
+            note=f"look {number}",
+        )
+        for number in range(2000)
+    )
+    WebhookEvent.objects.bulk_create(
+        WebhookEvent(
+            event_id=f"evt_{number}",
+            type="charge.updated",
+            intent_id=payment.intent_id or "",
+            created_at_gateway=start,
+            received_at=start,
+            next_try_at=start,
+            state="done",
+            done_at=start + (60 + number) * second,
+            note=f"event {number}",
+        )
+        for number in range(500)
+    )
+    seen: list[Row] = []
+    until, pages = None, 0
+    while pages == 0 or until is not None:
+        story = story_of(order, [payment], until)
+        assert len(story.rows) <= 200
+        seen, until, pages = story.rows + seen, story.older, pages + 1
+    assert [row.at for row in seen] == sorted(row.at for row in seen)
+    looks = [row.details[0] for row in seen if row.what == "Stripe: look"]
+    assert sorted(looks) == sorted(f"look {number}" for number in range(2000))
+    assert len([row for row in seen if row.what == "Webhook charge.updated worked on"]) == 500
+    assert len([row for row in seen if row.what == "Webhook charge.updated received"]) == 500
+    html = page_of(staff_with(), order)
+    assert html.count("Stripe: look") == 200 and len(html) < 400_000
+    link = re.search(r'href="(\?until=[^"#]+)#story"', html)
+    assert link is not None
+    older = page_of(staff_with(), order, link[1])
+    assert older.count("Stripe: look") + older.count("Webhook charge.updated") > 150 and "Back to the newest" in older
+
+
+def test_a_broken_moment_in_the_address_shows_the_newest(book: Book) -> None:
+    order = paid_order()
+    for text in ("yesterday", "2026-11-24T10:00:00", "", "9" * 400):
+        assert moment_of(text) is None
+    assert "Settled: press 1" in page_of(staff_with(), order, "?until=yesterday")
+
+
+def test_the_page_costs_so_many_reads_however_much_has_happened(book: Book, django_assert_num_queries: Any) -> None:
+    order = paid_order()
+    client = staff_with()
+    payment = payment_of(order)
+    path = f"/admin/payments/payment/{quote(payment.pk)}/change/"
+    client.get(path)
+    with django_assert_num_queries(READS):
+        client.get(path)
+    for number in range(5):
+        refund_once(payment, Ask(f"key-{number}", "f", 10, "duplicate", None))
+    PaymentEvent.objects.bulk_create(
+        PaymentEvent(order=order, payment=payment, kind="call:look", asked_by=Asker.SWEEP) for _ in range(500)
+    )
+    with django_assert_num_queries(READS):
+        client.get(path)
+
+
+# Session, user, permissions twice; the payment twice (Django's own view reads it again); then one of each source.
+READS = 22
+
+
+def test_what_an_act_changed_in_words() -> None:
+    before = {"order": "pending", "open": True, "refunds": {"r1": ["unknown", 100]}, "same": 1, "gone": "x"}
+    after = {"order": "canceled", "open": False, "refunds": {"r1": ["succeeded", 100]}, "same": 1, "new": None}
+    assert differences(before, after) == [
+        "gone: x → none",
+        "open: yes → no",
+        "order: pending → canceled",
+        "refunds r1: unknown, 100 → succeeded, 100",
+    ]
+
+
+def test_nobody_without_the_permission_sees_it(book: Book) -> None:
+    order = paid_order()
+    client = Client()
+    client.force_login(User.objects.create_user("other", password="a long password", is_staff=True))
+    assert client.get(f"/admin/payments/payment/{quote(payment_of(order).pk)}/change/").status_code == 403
+    assert staff_with().get("/admin/payments/payment/no-such-payment/change/").status_code == 302
+
+
+# --- The list ---------------------------------------------------------------------------------------------------------
+
+
+def listed(client: Client, state: str) -> set[str]:
+    html = client.get("/admin/payments/payment/", {"state": state}).content.decode()
+    return {number for number in Order.objects.values_list("number", flat=True) if number in html}
+
+
+def _payment(order: Order, **columns: Any) -> Payment:
+    make_attempt(order, "succeeded" if columns.get("phase") == "succeeded" else "declined")
+    payment = Payment.objects.get(order=order)
+    Payment.objects.filter(pk=payment.pk).update(**columns)
+    payment.refresh_from_db()
+    return payment
+
+
+def _with_break(kind: str, **order: Any) -> Order:
+    made = make_order(**order)
+    _payment(made)
+    Break.objects.create(kind=kind, subject=f"{kind} {made.number}", order=made)
+    return made
+
+
+def _with_refund(outcome: str, phase: str) -> Order:
+    made = make_order(status="paid")
+    payment = _payment(made, phase="succeeded", captured_minor=1250)
+    Refund.objects.create(
+        payment=payment,
+        idempotency_key="k",
+        fingerprint="",
+        amount_minor=1,
+        currency="GBP",
+        reason="duplicate",
+        phase=phase,
+        outcome=outcome,
+    )
+    return made
+
+
+def _undecided(outcome: str, minutes: int) -> Order:
+    made = make_order()
+    make_attempt(made, outcome, claimed_at=timezone.now() - datetime.timedelta(minutes=minutes))
+    return made
+
+
+def _disputed(status: str) -> Order:
+    made = make_order(status="paid")
+    payment = _payment(made, phase="succeeded", captured_minor=1250)
+    Dispute.objects.create(
+        payment=payment,
+        dispute_id=f"dp_{made.number}",
+        amount_minor=1,
+        currency="GBP",
+        status=status,
+        opened_at=timezone.now(),
+    )
+    return made
+
+
+def test_each_filter_finds_its_payments_and_no_others() -> None:
+    fine = make_order(status="paid")
+    _payment(fine, phase="succeeded", captured_minor=1250)
+    pending_but_paid = make_order()
+    _payment(pending_but_paid, phase="succeeded", captured_minor=1250)
+    young, old = _undecided("unknown", 1), _undecided("processing", 11)
+    found = {
+        "unknown": {young},
+        "stuck": {old},
+        "paid-but-pending": {pending_but_paid, _with_break("status")},
+        "charged-without-order": {_with_break("missing_local", status="canceled")},
+        "two-charges": {_with_break("double_charge", status="paid")},
+        "amount-differs": {_with_break("amount", status="paid")},
+        "refund-pending": {_with_refund("pending", "confirming"), _with_refund("unknown", "confirming")},
+        "refund-failed": {_with_refund("failed", "finished")},
+        "disputed": {_disputed("needs_response")},
+    }
+    _with_refund("succeeded", "finished")
+    _disputed("won")
+    client = staff_with()
+    assert {state: listed(client, state) for state in found} == {
+        state: {order.number for order in orders} for state, orders in found.items()
+    }
+
+
+def test_the_list_masks_the_shopper(book: Book) -> None:
+    order = paid_order()
+    masked = staff_with().get("/admin/payments/payment/").content.decode()
+    assert "a…@example.com" in masked and order.email not in masked
+    whole = staff_with("orders.see_personal_data").get("/admin/payments/payment/").content.decode()
+    assert order.email in whole
