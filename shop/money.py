@@ -1,5 +1,6 @@
 """Money: an integer of minor units and an ISO 4217 currency. Never a float (FAILURES 82, 83)."""
 
+import re
 from dataclasses import dataclass
 
 
@@ -46,3 +47,32 @@ def money_text(amount_minor: int, currency: str) -> str:
     text = decimal_text(amount_minor, currency)
     symbol = CURRENCIES[currency].symbol
     return f"-{symbol}{text[1:]}" if text.startswith("-") else f"{symbol}{text}"
+
+
+def plain_text(amount_minor: int, currency: str) -> str:
+    """`240000, "GBP"` -> `2400.00`: as staff type it, and as `minor_of` reads it."""
+    return decimal_text(amount_minor, currency).replace(",", "")
+
+
+_AMOUNT = re.compile(r"([0-9]{1,9})(?:\.([0-9]{1,3}))?", re.ASCII)
+
+
+def minor_of(text: str, currency: str) -> int:
+    """`"12.50", "GBP"` -> `1250`, exactly. A comma is refused: some mean thousands by it, and some decimals.
+
+    Raises:
+        ValueError: it is no amount of this currency; the text says how one is written.
+    """
+    known = CURRENCIES[currency]
+    example = plain_text(1250 * known.step_minor, currency)
+    match = _AMOUNT.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"Write the amount in figures, such as {example}, with a point and without commas")
+    whole, part = match[1], match[2] or ""
+    if len(part) > known.decimals:
+        places = f"at most {known.decimals} places after the point" if known.decimals else "no places after a point"
+        raise ValueError(f"An amount in {currency} has {places}, such as {example}")
+    amount_minor = int(whole + part.ljust(known.decimals, "0"))
+    if amount_minor % known.step_minor:
+        raise ValueError(f"The last figure of an amount in {currency} must be 0, such as {example}")
+    return amount_minor

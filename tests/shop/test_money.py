@@ -1,0 +1,54 @@
+"""Amounts as staff write them: read exactly, or not at all."""
+
+import pytest
+
+from shop.money import CURRENCIES, minor_of, plain_text
+
+
+@pytest.mark.parametrize(
+    ("text", "currency", "minor"),
+    [
+        ("12.50", "GBP", 1250),
+        (" 12.5 ", "GBP", 1250),
+        ("12", "GBP", 1200),
+        ("0.07", "GBP", 7),
+        ("1250", "JPY", 1250),
+        ("1.25", "KWD", 1250),
+        ("999999999", "EUR", 99999999900),
+    ],
+)
+def test_an_amount_is_read_exactly(text: str, currency: str, minor: int) -> None:
+    assert minor_of(text, currency) == minor
+
+
+@pytest.mark.parametrize(
+    ("text", "currency"),
+    [
+        ("12,50", "GBP"),  # twelve and a half, or one thousand two hundred and fifty?
+        ("1,250", "KWD"),
+        ("12.505", "GBP"),
+        ("12.50", "JPY"),
+        ("1.255", "KWD"),
+        ("-1", "GBP"),
+        ("+1", "GBP"),
+        ("1e3", "GBP"),
+        ("£5", "GBP"),
+        ("", "GBP"),
+        (".", "GBP"),
+        (".5", "GBP"),
+        ("5.", "GBP"),
+        ("\u0663", "GBP"),
+        ("1 000", "GBP"),
+        ("NaN", "GBP"),
+        ("9999999999", "GBP"),
+    ],
+)
+def test_what_could_be_misread_is_refused(text: str, currency: str) -> None:
+    with pytest.raises(ValueError, match=r"such as 1"):
+        minor_of(text, currency)
+
+
+@pytest.mark.parametrize("currency", CURRENCIES)
+def test_what_is_shown_in_a_field_is_read_back(currency: str) -> None:
+    for minor in (0, 10, 1230, 240_000, 99_999_990):
+        assert minor_of(plain_text(minor, currency), currency) == minor
