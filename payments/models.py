@@ -346,6 +346,10 @@ class Refund(Leased):
         return f"{settings.PAYMENT_ENV}:refund:{self.pk}"
 
 
+# Of a refund with one of these nothing goes back: its amount is free for another one.
+NOT_GIVEN = (Refund.Outcome.FAILED, Refund.Outcome.CANCELED)
+
+
 class RefundProposal(models.Model):
     """A refund above the threshold: carried out only once a second person has agreed (SECURITY SE49)."""
 

@@ -19,7 +19,8 @@ from payments.errors import GatewayError, Invalid, RowBusy, StaleLease
 from payments.gateways.base import Call, SeenRefund, gateway
 from payments.gateways.transport import Deadline
 from payments.leases import Lease, take_lease
-from payments.models import Asker, Break, DatabaseClock, Dispute, Payment, PaymentEvent, Refund
+from payments.models import NOT_GIVEN, Asker, Break, DatabaseClock, Dispute, Payment, PaymentEvent, Refund
+from payments.proposals import agree, takes_two
 from payments.row_lock import again_on_conflict, give_back_connections, locked_payment
 from payments.schedule import rung
 from payments.settle import called, raise_break
@@ -33,8 +34,9 @@ from shop.problems import Problem
 log = structlog.get_logger(__name__)
 
 Outcome = Refund.Outcome
-# Of these nothing goes back: their amount is free for another refund.
-NOT_GIVEN = (Outcome.FAILED, Outcome.CANCELED)
+_TAKES_TWO = (
+    "So much of one payment is given back by two people: propose it on the staff desk, and a second one agrees."
+)
 
 
 @dataclass(frozen=True)
@@ -48,13 +50,14 @@ class Ask:
     actor_id: int | None
     asked_by: Asker = Asker.STAFF
     act: Act | None = None
+    proposal_id: int | None = None  # of the proposal that a second person agrees to with this very ask
 
 
 def refund_once(payment: Payment, ask: Ask) -> Refund:
     """Carry the refund of this key out, or find what became of it; the refund as its row is afterwards.
 
     Raises:
-        Problem: idempotency-key-reused, refund-too-large (`left`), request-in-progress.
+        Problem: idempotency-key-reused, refund-too-large (`left`), request-in-progress; forbidden: it takes two.
         DoneAlready, StaleForm: of the act of staff that it is.
     """
     try:
@@ -75,16 +78,20 @@ def claim_refund(payment: Payment, ask: Ask) -> tuple[Refund, Lease | None]:
     """The refund of this key, and its lease if it is ours to carry out. Committed before any call.
 
     Raises:
-        Problem: idempotency-key-reused, refund-too-large (`left`).
+        Problem: idempotency-key-reused, refund-too-large (`left`); forbidden: it takes two.
     """
     with locked_payment(payment.pk, payment.order_id) as (order, locked), witnessed(ask.act):
+        if ask.proposal_id is not None:
+            agree(locked, ask.proposal_id, ask.actor_id)
         same = Refund.objects.filter(payment=locked, idempotency_key=ask.key).first()
         if same is not None:
             refuse_other_body(same, ask.fingerprint)
             return same, None
         left = left_to_refund(locked)
         if ask.amount_minor > left:
-            raise Problem("refund-too-large", _left_in_words(locked), extra={"order": order.pk, "left": left})
+            raise Problem("refund-too-large", left_in_words(locked), extra={"order": order.pk, "left": left})
+        if ask.asked_by == Asker.STAFF and ask.proposal_id is None and takes_two(locked, ask.amount_minor):
+            raise Problem("forbidden", _TAKES_TWO, extra={"order": order.pk})
         refund = Refund.objects.create(
             id=new_id(),
             payment=locked,
@@ -120,7 +127,7 @@ def withheld_minor(payment: Payment) -> int:
     return min(sum(amounts), payment.captured_minor)
 
 
-def _left_in_words(payment: Payment) -> str:
+def left_in_words(payment: Payment) -> str:
     left = money_text(left_to_refund(payment), payment.currency)
     words = f"{left} is left to refund of this payment."
     disputed = Dispute.objects.filter(payment=payment).withholding().first()

@@ -1,7 +1,7 @@
 """Snapshot: an order's money as it is now, in few words; what an act's audit row and its form's version are made of."""
 
 from orders.models import Order
-from payments.models import Break, Dispute, Refund
+from payments.models import Break, Dispute, Refund, RefundProposal
 from shop.acts import Snapshot
 
 
@@ -17,6 +17,10 @@ def money_snapshot(order_id: str) -> Snapshot:
         "refunds": {
             row.pk: [row.outcome or row.phase, row.amount_minor]
             for row in Refund.objects.filter(payment__order=order).order_by("created_at")
+        },
+        "proposals": {
+            str(row.pk): [row.decision or "waits", row.amount_minor]
+            for row in RefundProposal.objects.filter(payment__order=order).order_by("pk")
         },
         "disputes": {row.dispute_id: row.status for row in Dispute.objects.filter(payment__order=order)},
         "open_breaks": list(

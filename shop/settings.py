@@ -233,6 +233,8 @@ SWEEP_MIN_AGE = LEASE + timedelta(seconds=60)  # what is younger may still be un
 SWEEP_REQUESTS_PER_SECOND = 20  # Stripe allows 25 in a sandbox and 100 live, and shoppers come first
 EVENTS_OVERLAP = timedelta(minutes=5)  # Stripe's events are read again from so long before the newest one
 REFUND_DUPLICATES = env.bool("REFUND_DUPLICATES", False)  # a double charge is refunded by the sweep; else by staff
+# Minor units that one person may give back of one payment; above it a second one approves. None: no second person.
+REFUND_NEEDS_SECOND_PERSON_MINOR: int | None = env.int("REFUND_NEEDS_SECOND_PERSON_MINOR", None if DEBUG else 50_000)
 BREAKER_FAILURES = 10  # presses in a row that Stripe did not answer; then 503 at once (payments/breaker.py)
 BREAKER_PAUSE = timedelta(seconds=10)
 DECLINES_PER_ORDER = 10  # definite declines of one order within an hour; then 429 throttled
