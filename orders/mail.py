@@ -20,7 +20,7 @@ from django.db.models import F
 from django.template.loader import render_to_string
 from django.utils import timezone
 
-from orders.attempts import refund_of, was_found
+from orders.attempts import GivenBack, refund_of, was_found
 from orders.mail_links import new_link
 from orders.mail_truth import Say, what_to_say
 from orders.models import Mail, Order
@@ -133,10 +133,17 @@ def _refusal_text(error: Exception) -> str:
     return f"{type(error).__name__} {code}".strip()[:200]
 
 
-def message_of(mail: Mail, link: str, server: BaseEmailBackend | None = None) -> EmailMultiAlternatives:
-    """The mail as text and HTML. Amounts are ours, from the order and its payment; `link` opens the order."""
+def message_of(
+    mail: Mail, link: str, server: BaseEmailBackend | None = None, refund: GivenBack | None = None
+) -> EmailMultiAlternatives:
+    """The mail as text and HTML. Amounts are ours, from the order and its payment; `link` opens the order.
+
+    Args:
+        refund: to speak of, for a preview of what the mail will say; the one that the mail is about unless given.
+    """
     order = mail.order
-    refund = refund_of(order, mail.subject) if mail.subject else None
+    if refund is None and mail.subject:
+        refund = refund_of(order, mail.subject)
     payment = refund.payment if refund else order.payments.order_by("-captured_minor", "-n").first()
     context = {
         "order": order,

@@ -25,7 +25,7 @@ from payments.pay import look_at_intent, send_confirm
 from payments.refund import complete_refund, due_refunds
 from payments.row_lock import give_back_connections, locked_order
 from payments.settle import Finding, judge, settle
-from shop.acts import Act, DoneAlready, StaleForm, witnessed
+from shop.acts import Act, witnessed
 
 log = structlog.get_logger(__name__)
 
@@ -118,7 +118,7 @@ def cancel_at_stripe(order_id: str, asked_by: Asker, actor: str = "", act: Act |
         return _settle(attempt, lease, Finding(outcome=Outcome.RELEASED), asked_by, actor, act)
     try:
         _commit_payment_closing(attempt.payment, act)
-    except (DoneAlready, StaleForm):
+    except Exception:  # nothing was sent: whoever comes next need not wait for the lease to end
         end_lease(lease)
         raise
     give_back_connections()

@@ -7,6 +7,7 @@ the sweep and staff run it, together or years apart, Stripe moves the money once
 
 import structlog
 from django.conf import settings
+from django.db import transaction
 from django.utils import timezone
 
 from orders.models import Order
@@ -18,6 +19,7 @@ from payments.models import Asker, Break, Payment, PaymentEvent
 from payments.row_lock import give_back_connections
 from payments.settle import called
 from payments.stopped import count_replay
+from shop.acts import Act, witnessed
 from shop.money import money_text
 
 log = structlog.get_logger(__name__)
@@ -60,19 +62,20 @@ def double_charge(charge: SeenCharge, order: Order, good: Payment) -> Difference
     )
 
 
-def refund_duplicate(found: Break, asked_by: Asker = Asker.STAFF, actor: str = "") -> SeenRefund | None:
+def refund_duplicate(
+    found: Break, asked_by: Asker = Asker.STAFF, actor: str = "", act: Act | None = None
+) -> SeenRefund | None:
     """Carry the prepared refund of a double charge out, or learn that it was; None if there is nothing left to do.
 
     Raises:
         GatewayError: Stripe has not said yes. Running it again is safe, whatever became of this call.
+        DoneAlready, StaleForm: of the act of staff that it is.
     """
-    found = Break.objects.get(pk=found.pk)
-    if found.kind != Break.Kind.DOUBLE_CHARGE or "prepared_refund" not in found.evidence:
-        raise ValueError(f"no refund is prepared for {found}")
-    if found.resolved_at is not None:
+    claimed = _claim(found.pk, actor or asked_by, act)
+    if claimed is None:
         return None
+    found = claimed
     prepared = found.evidence["prepared_refund"]
-    _refuse_good_charge(prepared["params"]["charge"])
     calls: list[Call] = []
     give_back_connections()
     seen: SeenRefund | None = None
@@ -89,6 +92,25 @@ def refund_duplicate(found: Break, asked_by: Asker = Asker.STAFF, actor: str = "
     return seen
 
 
+def _claim(break_id: int, by: str, act: Act | None) -> Break | None:
+    """Write down on the break that its refund is asked for, and with it the act; None if it is resolved already.
+
+    Two people who saw the same page: for the second the break is no longer as he saw it. Whoever died here has changed
+    nothing: the call can be made again.
+    """
+    with transaction.atomic(durable=True):
+        found = Break.objects.select_for_update(no_key=True, of=("self",)).get(pk=break_id)
+        if found.kind != Break.Kind.DOUBLE_CHARGE or "prepared_refund" not in found.evidence:
+            raise ValueError(f"no refund is prepared for {found}")
+        with witnessed(act):
+            if found.resolved_at is not None:
+                return None
+            _refuse_good_charge(found.evidence["prepared_refund"]["params"]["charge"])
+            found.evidence = {**found.evidence, "refund": {"status": "asked for", "by": by[:80]}}
+            found.save(update_fields=["evidence"])
+    return found
+
+
 def _refuse_good_charge(charge_id: str) -> None:
     if Payment.objects.filter(charge_id=charge_id).exists():
         raise AssertionError(f"Bug! {charge_id} is a charge that a payment of ours names: it is no duplicate.")
@@ -99,10 +121,12 @@ def _note(found: Break, seen: SeenRefund | None, by: str) -> None:
     outcome = (
         {"id": seen.id, "status": seen.status, "amount": seen.amount_minor} if seen else {"status": "was refunded"}
     )
-    found.evidence = {**found.evidence, "refund": outcome}
+    evidence = {**found.evidence, "refund": outcome}
+    same = Break.objects.filter(pk=found.pk)
+    same.update(evidence=evidence)
     if seen is None or seen.status == "succeeded":
-        found.resolved_at, found.resolved_by, found.note = timezone.now(), by[:80], "the duplicate was refunded"
-    found.save(update_fields=["evidence", "resolved_at", "resolved_by", "note"])
+        done = {"resolved_at": timezone.now(), "resolved_by": by[:80], "note": "the duplicate was refunded"}
+        same.filter(resolved_at=None).update(**done)
     log.warning("duplicate_refunded", charge=found.subject, order=found.order_id, refund=outcome)
 
 

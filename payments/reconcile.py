@@ -7,7 +7,7 @@ of its refunds and disputes is followed as well; `manage.py reconcile_payments` 
 import datetime
 from dataclasses import dataclass
 
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 
 from orders.models import Order
 from payments.close import finish_closing, left_closing
@@ -79,22 +79,52 @@ class Chosen:
         return Q(**{path: self.order_id}) if self.order_id else Q()
 
 
+@dataclass(frozen=True)
+class OpenRows:
+    """What has not ended of the chosen rows, due or not."""
+
+    attempts: QuerySet[Attempt]
+    closings: QuerySet[Order]
+    payments: QuerySet[Payment]
+    refunds: QuerySet[Refund]
+
+
+def open_rows(chosen: Chosen) -> OpenRows:
+    return OpenRows(
+        attempts=Attempt.objects.exclude(phase=Attempt.Phase.FINISHED).filter(
+            chosen.of_order("order"), chosen.began("claimed_at")
+        ),
+        closings=Order.objects.filter(
+            chosen.of_order("pk"), chosen.began("closing_since"), closing_since__isnull=False
+        ),
+        payments=left_closing().filter(chosen.of_order("order"), chosen.began("created_at")),
+        refunds=Refund.objects.exclude(phase=Refund.Phase.FINISHED).filter(
+            chosen.of_order("payment__order"), chosen.began("created_at")
+        ),
+    )
+
+
 def open_work(chosen: Chosen) -> Work:
-    """What has not ended of the chosen rows, due or not, oldest first."""
-    attempts = Attempt.objects.exclude(phase=Attempt.Phase.FINISHED).filter(
-        chosen.of_order("order"), chosen.began("claimed_at")
-    )
-    wishes = Order.objects.filter(chosen.of_order("pk"), chosen.began("closing_since"), closing_since__isnull=False)
-    left = left_closing().filter(chosen.of_order("order"), chosen.began("created_at"))
-    refunds = Refund.objects.exclude(phase=Refund.Phase.FINISHED).filter(
-        chosen.of_order("payment__order"), chosen.began("created_at")
-    )
+    """The ids of the open rows, oldest first."""
+    rows = open_rows(chosen)
     return Work(
-        attempts=list(attempts.order_by("claimed_at").values_list("pk", flat=True)),
-        closings=list(wishes.order_by("closing_since").values_list("pk", flat=True)),
-        payments=list(left.order_by("created_at").values_list("pk", flat=True)),
-        refunds=list(refunds.order_by("created_at").values_list("pk", flat=True)),
+        attempts=list(rows.attempts.order_by("claimed_at").values_list("pk", flat=True)),
+        closings=list(rows.closings.order_by("closing_since").values_list("pk", flat=True)),
+        payments=list(rows.payments.order_by("created_at").values_list("pk", flat=True)),
+        refunds=list(rows.refunds.order_by("created_at").values_list("pk", flat=True)),
     )
+
+
+def open_orders(chosen: Chosen) -> list[str]:
+    """Ids of the orders whose rows those are, each once, in the order of their ids."""
+    rows = open_rows(chosen)
+    orders = Order.objects.filter(
+        Q(pk__in=rows.attempts.values("order"))
+        | Q(pk__in=rows.closings.values("pk"))
+        | Q(pk__in=rows.payments.values("order"))
+        | Q(pk__in=rows.refunds.values("payment__order"))
+    )
+    return list(orders.order_by("pk").values_list("pk", flat=True))
 
 
 def open_events(chosen: Chosen) -> list[str]:

@@ -321,6 +321,7 @@ CLAIMS: dict[str, dict[str, str]] = {
         "Our payment provider does not answer at the moment. Nothing was sent and you were not charged.": NOT_SENT
     },
     "payments/desk/figures.py": {"Declines by reason": STAFF},
+    "payments/desk/refunds.py": {"Refused. Nothing went back.": STAFF},
     "payments/pay.py": {". You were not charged.": NOT_SENT},
     "payments/views.py": {
         "Too many declined tries for this order. You were not charged. Please try again in an hour.": NOT_SENT,

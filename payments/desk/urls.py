@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from payments.desk import dashboard, runbook
+from payments.desk import acts, dashboard, questions, refunds, runbook
 
 app_name = "desk"
 
@@ -10,4 +10,20 @@ urlpatterns = [
     path("", dashboard.dashboard, name="dashboard"),
     path("runbook/", runbook.runbook, name="runbook"),
     path("runbook/<slug:name>/", runbook.runbook_page, name="runbook-page"),
+    # Ask Stripe now.
+    path("ask/order/<slug:order_id>/", questions.ask_order, name="ask-order"),
+    path("ask/orders/", questions.ask_selection, name="ask-selection"),
+    path("ask/day/", questions.ask_day, name="ask-day"),
+    # Money back.
+    path("refund/<slug:payment_id>/", refunds.refund, name="refund"),
+    path("refund-proposals/<int:pk>/", refunds.decide_refund, name="decide-refund"),
+    path("breaks/<int:pk>/refund/", acts.refund_duplicate, name="refund-duplicate"),
+    # An order that is not paid.
+    path("cancel/<slug:order_id>/", acts.cancel_order, name="cancel-order"),
+    path("cancel-at-stripe/<slug:order_id>/", acts.cancel_at_stripe_page, name="cancel-at-stripe"),
+    # Breaks, webhooks, mails.
+    path("breaks/<int:pk>/resolve/", acts.resolve_break_page, name="resolve-break"),
+    path("breaks/<int:pk>/take/", acts.take_break, name="take-break"),
+    path("webhooks/<slug:event_id>/replay/", acts.replay_event, name="replay-event"),
+    path("mails/<int:pk>/again/", acts.send_mail_again, name="send-mail-again"),
 ]

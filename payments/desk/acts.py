@@ -1,0 +1,372 @@
+"""The pages of the other acts: cancel, end at Stripe, breaks, webhooks, mails. Refunds are in refunds.py."""
+
+from dataclasses import replace
+from typing import Any
+
+from django.contrib import messages
+from django.contrib.admin.utils import quote
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404
+from django.urls import reverse
+from django.views.decorators.http import require_http_methods
+
+from orders.mail import message_of
+from orders.mail_again import mail_snapshot, make_due_again
+from orders.mail_truth import Say, what_to_say
+from orders.models import Mail, Order
+from orders.personal import email_for, text_for
+from payments.breaks import break_snapshot, resolve_break, take_on_break
+from payments.close import Wish, close_order
+from payments.complete import cancel_at_stripe
+from payments.desk.forms import ActForm, WithReason
+from payments.desk.offers import (
+    why_not_cancel,
+    why_not_end,
+    why_not_refund_duplicate,
+    why_not_resolve,
+    why_not_send,
+)
+from payments.desk.once import Acting, Page, Told, payment_page
+from payments.desk.pages import staff_page
+from payments.duplicates import refund_duplicate as refund_duplicate_once
+from payments.models import Asker, Attempt, Break, Outcome, Payment, WebhookEvent
+from payments.snapshot import money_snapshot
+from payments.webhooks import event_snapshot
+from payments.webhooks import replay_event as replay_event_once
+from shop.acts import Act
+from shop.money import money_text
+from shop.nudge import nudge
+from shop.second_factor import needs_fresh_second_factor
+
+act_page = require_http_methods(["GET", "HEAD", "POST"])
+
+
+def order_page(order: Order, **parts: Any) -> Page:
+    """An act's page about one order."""
+    return Page(
+        subject=f"order {order.number}",
+        back=payment_page(order),
+        snapshot=lambda: money_snapshot(order.pk),
+        order_id=order.pk,
+        currency=order.currency,
+        **parts,
+    )
+
+
+def order_now(order: Order) -> list[tuple[str, str]]:
+    """What is so of an order that is not decided yet."""
+    now = [("Order", f"{order.number}, {order.status}"), ("Total", order.total_text)]
+    if order.is_closing:
+        now.append(("Being given up", f"{order.closing_reason}, wished by {order.closing_by}"))
+    payment = order.payments.order_by("-n").first()
+    if payment is not None:
+        now.append(("Payment", f"{payment.phase}, {payment.intent_id or 'no intent heard of yet'}"))
+    attempt = Attempt.objects.filter(order=order).order_by("-number").first()
+    if attempt is not None:
+        now.append(("Newest press", f"{attempt.payment_status}, at {attempt.pressed_at:%Y-%m-%d %H:%M:%S} UTC"))
+    return now
+
+
+# --- An order that is not paid --------------------------------------------------------------------------------------
+
+
+@staff_page("orders.cancel_order")
+@act_page
+def cancel_order(request: HttpRequest, order_id: str) -> HttpResponse:
+    """Give the order up: Stripe first, and only then the slot and the stock."""
+    order = get_object_or_404(Order, pk=order_id)
+
+    def page() -> Page:
+        order.refresh_from_db()
+        return order_page(
+            order,
+            act="cancel",
+            title=f"Cancel order {order.number}",
+            button="Cancel the order",
+            now=order_now(order),
+            will=[
+                "From now on nobody can pay the order.",
+                "Its intent is canceled at Stripe. If the money was faster, the order is paid, and can be refunded.",
+                "Its goods go back on sale, and the shopper gets a mail.",
+            ],
+            why_not=why_not_cancel(order),
+        )
+
+    def carry_out(form: WithReason, act: Act) -> Told:
+        closed = close_order(order.pk, Wish.CANCEL, by=act.who.name, asked_by=Asker.STAFF, act=act)
+        if closed.is_paid:
+            return Told("The money was faster: the order is paid. It can be refunded.", messages.WARNING)
+        if not closed.is_closed:
+            text = "Stripe has not answered yet. Nobody can pay the order any more, and we keep asking."
+            return Told(text, messages.WARNING)
+        nudge("orders.send_mails", order.pk)
+        return Told("The order is canceled.")
+
+    return Acting(request, page, WithReason, carry_out).answer()
+
+
+@staff_page("payments.reconcile_payment")
+@act_page
+def cancel_at_stripe_page(request: HttpRequest, order_id: str) -> HttpResponse:
+    """End what stays unknown: cancel the intent, and take whatever Stripe says."""
+    order = get_object_or_404(Order, pk=order_id)
+
+    def page() -> Page:
+        order.refresh_from_db()
+        return order_page(
+            order,
+            act="cancel at Stripe",
+            title=f"Cancel at Stripe: order {order.number}",
+            button="Cancel at Stripe, and take its answer",
+            now=order_now(order),
+            will=[
+                "It cancels the intent at Stripe. Then no charge can follow from it any more.",
+                "If it was charged already, Stripe says so, and the order is paid. It is never both.",
+                "Unless it was paid, the order stays open for its next payment.",
+            ],
+            why_not=why_not_end(order),
+        )
+
+    def carry_out(form: WithReason, act: Act) -> Told:
+        attempt = cancel_at_stripe(order.pk, Asker.STAFF, act.who.name, act)
+        nudge("orders.send_mails", order.pk)
+        if attempt is None:
+            text = "Somebody else has taken it over, or there was nothing left to end. See what is so now."
+            return Told(text, messages.WARNING)
+        if attempt.outcome == Outcome.SUCCEEDED:
+            return Told("Stripe had charged it already: the order is paid.")
+        if attempt.is_live:
+            return Told("Stripe has not answered yet, so it is still not known. We keep asking.", messages.WARNING)
+        return Told(f"It is ended: {attempt.outcome}. No charge can follow from it.")
+
+    return Acting(request, page, WithReason, carry_out).answer()
+
+
+# --- Breaks ---------------------------------------------------------------------------------------------------------
+
+
+def break_page(found: Break, **parts: Any) -> Page:
+    """An act's page about one break."""
+    back = reverse("admin:payments_break_change", args=[found.pk])
+    return Page(
+        subject=f"break {found.pk}",
+        back=payment_page(found.order) if found.order is not None else back,
+        snapshot=lambda: break_snapshot(found.pk),
+        order_id=found.order_id or "",
+        currency=found.currency,
+        now=break_now(found),
+        **parts,
+    )
+
+
+def break_now(found: Break) -> list[tuple[str, str]]:
+    now = [("Kind", found.get_kind_display()), ("About", found.subject)]
+    if found.order is not None:
+        now.append(("Order", f"{found.order.number}, {found.order.status}"))
+    if found.amount_minor is not None and found.currency:
+        now.append(("Amount", money_text(found.amount_minor, found.currency)))
+    now.append(("Found", f"{found.found_at:%Y-%m-%d %H:%M:%S} UTC"))
+    if found.owner is not None:
+        now.append(("Looked into by", str(found.owner)))
+    if "proposal" in found.evidence:
+        now.append(("What could be done", str(found.evidence["proposal"])))
+    return now
+
+
+def _break(pk: int) -> Break:
+    return get_object_or_404(Break.objects.select_related("order", "owner"), pk=pk)
+
+
+@staff_page("payments.resolve_break")
+@act_page
+def resolve_break_page(request: HttpRequest, pk: int) -> HttpResponse:
+    """A person says what became of it."""
+
+    def page() -> Page:
+        found = _break(pk)
+        return break_page(
+            found,
+            act="resolve break",
+            title="Resolve a break",
+            button="Resolve it",
+            will=[
+                "It closes the break with your name and note. No money moves, and no order changes.",
+                "While the difference stays as it is, it is not opened again.",
+            ],
+            why_not=why_not_resolve(found),
+        )
+
+    def carry_out(form: WithReason, act: Act) -> Told:
+        resolved = resolve_break(pk, form.note_text(), act)
+        return Told("The break is resolved.") if resolved else Told("It was resolved already.", messages.INFO)
+
+    return Acting(request, page, WithReason, carry_out).answer()
+
+
+@staff_page("payments.resolve_break")
+@act_page
+def take_break(request: HttpRequest, pk: int) -> HttpResponse:
+    """Whoever asks looks into it."""
+
+    def page() -> Page:
+        found = _break(pk)
+        return break_page(
+            found,
+            act="take on break",
+            title="Take a break on",
+            button="I look into it",
+            will=["Others see that you look into it. Nothing else changes."],
+            why_not=why_not_resolve(found) or ("You look into it" if found.owner_id == request.user.pk else ""),
+        )
+
+    def carry_out(form: ActForm, act: Act) -> Told:
+        take_on_break(pk, act)
+        return Told("You look into it now.")
+
+    return Acting(request, page, ActForm, carry_out).answer()
+
+
+@staff_page("payments.refund_payment")
+@needs_fresh_second_factor
+@act_page
+def refund_duplicate(request: HttpRequest, pk: int) -> HttpResponse:
+    """Give a second charge back; the good one is never touched."""
+
+    def page() -> Page:
+        found = _break(pk)
+        prepared = found.evidence.get("prepared_refund", {}).get("params", {})
+        amount = money_text(found.amount_minor or 0, found.currency) if found.currency else "the charge"
+        shown = break_page(
+            found,
+            act="refund duplicate",
+            title="Give a second charge back",
+            button=f"Give {amount} back",
+            why_not=why_not_refund_duplicate(found),
+        )
+        goes, stays = prepared.get("charge", "-"), found.evidence.get("good_charge", "-")
+        now = [*shown.now, ("Goes back", f"{goes}: all that is left of it, {amount}"), ("Is never touched", stays)]
+        will = [
+            f"It gives all that is left of the charge {goes} back to the card that paid it.",
+            f"The good charge, {stays}, and the order stay as they are.",
+            "However often this is run, the money moves once.",
+        ]
+        return replace(shown, now=now, will=will)
+
+    def carry_out(form: WithReason, act: Act) -> Told:
+        found = _break(pk)
+        seen = refund_duplicate_once(found, Asker.STAFF, act.who.name, act)
+        if seen is None:
+            return Told("Nothing was left of it: it has gone back before.", messages.INFO)
+        text = money_text(seen.amount_minor, seen.currency)
+        if seen.status == "succeeded":
+            return Told(f"{text} of the second charge has gone back.")
+        return Told(f"Stripe has taken it, {text}: {seen.status}. The break stays open until it has gone back.")
+
+    return Acting(request, page, WithReason, carry_out).answer()
+
+
+# --- Webhooks -------------------------------------------------------------------------------------------------------
+
+
+@staff_page("payments.replay_webhookevent")
+@act_page
+def replay_event(request: HttpRequest, event_id: str) -> HttpResponse:
+    """Work on a stored event again."""
+    event = get_object_or_404(WebhookEvent, gateway="stripe", event_id=event_id)
+    payment = (
+        Payment.objects.select_related("order").filter(intent_id=event.intent_id).first() if event.intent_id else None
+    )
+    order = payment.order if payment is not None else None
+
+    def page() -> Page:
+        event.refresh_from_db()
+        inbox = reverse("admin:payments_webhookevent_change", args=[quote(event.pk)])
+        return Page(
+            act="replay webhook",
+            title=f"Replay the webhook {event.type}",
+            subject=f"event {event.event_id}",
+            back=payment_page(order) if order is not None else inbox,
+            button="Work on it again",
+            snapshot=lambda: event_snapshot(event.event_id),
+            order_id=order.pk if order is not None else "",
+            any_version=True,  # a worker may try it at any moment, and that takes nothing from this act
+            now=[
+                ("Event", event.event_id),
+                ("State", f"{event.state}, tried {event.tries} times"),
+                ("Last said", event.note or "-"),
+                ("Intent", event.intent_id or "-"),
+                ("Order", order.number if order is not None else "none of ours"),
+            ],
+            will=[
+                "An event is only a hint: we look at Stripe again, and settle what is so there.",
+                "It can be done as often as you like. No charge can come of it.",
+            ],
+        )
+
+    def carry_out(form: ActForm, act: Act) -> Told:
+        row = replay_event_once(event.event_id, act)
+        nudge("orders.send_mails")
+        if row.state == WebhookEvent.State.STORED:
+            return Told(f"It waits to be tried again: {row.note or 'somebody is at it'}.", messages.WARNING)
+        return Told(f"It is {row.state}" + (f": {row.note}." if row.note else "."))
+
+    return Acting(request, page, ActForm, carry_out).answer()
+
+
+# --- Mails ----------------------------------------------------------------------------------------------------------
+
+_SAYS = {
+    Say.NOW: "It is so: the mail goes out.",
+    Say.LATER: "It is not known yet whether it is so: the mail waits until it is.",
+    Say.NEVER: "It is no longer so: the mail would be dropped, not sent.",
+}
+
+
+@staff_page("orders.send_mail_again")
+@act_page
+def send_mail_again(request: HttpRequest, pk: int) -> HttpResponse:
+    """A mail of an order is due again; whether what it says is so is asked when it goes."""
+    mail = get_object_or_404(Mail.objects.select_related("order"), pk=pk)
+
+    def page() -> Page:
+        mail.refresh_from_db()
+        order = Order.objects.get(pk=mail.order_id)
+        mail.order = order
+        say = what_to_say(mail)
+        now = [("Mail", mail.kind), ("State", mail.state), ("What it says", _SAYS[say])]
+        if mail.sent_at is not None:
+            now.append(("Sent", f"{mail.sent_at:%Y-%m-%d %H:%M:%S} UTC"))
+        if mail.state == Mail.State.SENDING:
+            now.append(("In doubt", "It may have reached the shopper: ask before you send it again."))
+        order.name = text_for(request.user, order.name)  # for the text alone: nothing of it is saved
+        preview = None
+        if say is not Say.NEVER:
+            message = message_of(mail, "(a link that opens the order)")
+            preview = {
+                "to": email_for(request.user, order.email),
+                "subject": message.subject,
+                "text": message.body,
+            }
+        return replace(
+            order_page(
+                order,
+                act="send mail again",
+                title=f"Send the mail {mail.kind} of order {order.number} again",
+                button="Send it again",
+                now=now,
+                will=["It sends the mail once more, with a new link. No money moves."],
+                why_not=why_not_send(mail),
+                template="admin/desk/send_mail.html",
+                extra={"mail": preview},
+            ),
+            snapshot=lambda: mail_snapshot(mail.pk),
+            subject=f"mail {mail.kind} of order {order.number}",
+        )
+
+    def carry_out(form: WithReason, act: Act) -> Told:
+        if not make_due_again(mail.pk, act):
+            return Told("It is on its way already.", messages.INFO)
+        nudge("orders.send_mails", mail.order_id)
+        return Told("The mail goes out within a minute, if what it says is so.")
+
+    return Acting(request, page, WithReason, carry_out).answer()
