@@ -297,6 +297,7 @@ CHECKED = "orders/mail_truth.py asks the rows before it is sent"
 OF_A_402 = "of a 402, which only a definite no gets; see the states above"
 PLACING = "about placing: nothing was ordered, and placing charges nothing"
 CANCELING = "about canceling another order; says nothing of an outcome"
+ALL_ENDED = "payments/desk/charged_twice.py: the last of its rules, where every press has ended and no break is open"
 HAS_A_NEW_KEY = "the server gave a pay_key: no press of this order is open, and none has charged"
 NOT_ABOUT_PAYING = "log-in, goods, or what staff and developers read"
 
@@ -322,6 +323,13 @@ CLAIMS: dict[str, dict[str, str]] = {
     },
     "payments/desk/figures.py": {"Declines by reason": STAFF},
     "payments/desk/refunds.py": {"Refused. Nothing went back.": STAFF},
+    "payments/desk/cases.py": {
+        "Not charged; the line is a hold that goes away": ALL_ENDED,
+        "You were not charged for {order}. If you see a line from us, please send us its date, its amount and the last"
+        " four digits.": ALL_ENDED,
+        "You were not charged for {order}. Your bank may show a line for a try that took nothing: {holds} That is a"
+        " reservation, not a payment. It goes away by itself after some days.": ALL_ENDED,
+    },
     "payments/pay.py": {". You were not charged.": NOT_SENT},
     "payments/views.py": {
         "Too many declined tries for this order. You were not charged. Please try again in an hour.": NOT_SENT,

@@ -2,12 +2,13 @@
 
 from django.urls import path
 
-from payments.desk import acts, dashboard, questions, refunds, runbook
+from payments.desk import acts, charged_twice_page, dashboard, questions, refunds, runbook
 
 app_name = "desk"
 
 urlpatterns = [
     path("", dashboard.dashboard, name="dashboard"),
+    path("charged-twice/", charged_twice_page.charged_twice, name="charged-twice"),
     path("runbook/", runbook.runbook, name="runbook"),
     path("runbook/<slug:name>/", runbook.runbook_page, name="runbook-page"),
     # Ask Stripe now.

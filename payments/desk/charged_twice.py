@@ -1,0 +1,198 @@
+"""Was I charged twice? One headline from the lines of a shopper's statement, what it means, and a text to send.
+
+Decided from our rows and from what breaks, refunds and disputes have left in them. A text names only what belongs to
+the shopper it goes to: orders that share nothing but an e-mail address may be somebody else's.
+"""
+
+import datetime
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from orders.models import Order
+from payments.desk.cases import ALSO_A_HOLD, WORDS, Case
+from payments.desk.statement import Kind, Line, Money, State, stray_line
+from payments.models import Break
+
+# Two charges as far apart as this may look like one bought twice: banks show a line some days late.
+WINDOW = datetime.timedelta(days=7)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What a headline is decided from: one order, or all orders of one shopper that were found."""
+
+    monies: list[Money]
+    also_charged: bool = False  # another order that shares only the e-mail address was charged at about the same time
+
+    @property
+    def lines(self) -> list[Line]:
+        return sorted((line for money in self.monies for line in money.lines), key=lambda line: line.at)
+
+    def of(self, *kinds: Kind) -> list[Line]:
+        return [line for line in self.lines if line.kind in kinds]
+
+    def has(self, kind: Kind, *states: State) -> bool:
+        return any(line.kind == kind and (not states or line.state in states) for line in self.lines)
+
+    @property
+    def charges(self) -> list[Line]:
+        return self.of(Kind.CHARGE)
+
+    @property
+    def refunded(self) -> list[bool]:
+        """Of each charge, whether all of it has gone back."""
+        return [bool(one.payment and one.payment.refunded_minor == one.amount_minor) for one in self.charges]
+
+    @property
+    def bought_close_together(self) -> list[Order]:
+        """Orders that were charged within WINDOW of each other, oldest first."""
+        charges = self.charges
+        near = [
+            one.order
+            for one in charges
+            if one.order and any(one is not other and abs(one.at - other.at) <= WINDOW for other in charges)
+        ]
+        return near if len(near) > 1 else []
+
+    def disputed(self, *statuses: str) -> bool:
+        return any(dispute.status in statuses for money in self.monies for dispute in money.disputes)
+
+
+_UNDECIDED = ("needs_response", "under_review", "warning_needs_response", "warning_under_review")
+
+# The first that is so. What a person must act on, or must not promise anything about, stands before what is over.
+RULES: list[tuple[Case, Callable[[Picture], bool]]] = [
+    (Case.DIFFERENT, lambda it: any(money.differences for money in it.monies)),
+    (Case.SECOND_PREPARED, lambda it: it.has(Kind.SECOND, State.PREPARED, State.STUCK)),
+    (Case.SECOND_SENT, lambda it: it.has(Kind.SECOND, State.SENT)),
+    (Case.SECOND_KEPT, lambda it: it.has(Kind.SECOND, State.KEPT)),
+    (Case.SECOND_DONE, lambda it: it.has(Kind.SECOND)),
+    (Case.OPEN, lambda it: it.has(Kind.OPEN)),
+    (Case.DISPUTED, lambda it: it.disputed(*_UNDECIDED)),
+    (Case.DISPUTE_LOST, lambda it: it.disputed("lost", "prevented")),
+    (Case.TWO_ORDERS, lambda it: bool(it.bought_close_together) and not all(it.refunded)),
+    (Case.REFUND_STUCK, lambda it: it.has(Kind.BACK, State.STUCK) and not all(it.refunded)),
+    (Case.REFUND_SENT, lambda it: it.has(Kind.BACK, State.SENT)),
+    (Case.REFUNDED, lambda it: bool(it.charges) and all(it.refunded)),
+    (Case.PARTLY_REFUNDED, lambda it: it.has(Kind.BACK, State.DONE)),
+    (Case.PERHAPS_TWO, lambda it: bool(it.charges) and it.also_charged),
+    (Case.HOLD, lambda it: bool(it.charges) and it.has(Kind.HOLD)),
+    (Case.ONE, lambda it: bool(it.charges)),
+    (Case.HOLD_ALONE, lambda it: it.has(Kind.HOLD)),
+    (Case.NONE, lambda it: True),
+]
+
+
+def case_of(picture: Picture) -> Case:
+    return next(case for case, is_so in RULES if is_so(picture))
+
+
+@dataclass(frozen=True)
+class Answer:
+    case: Case
+    headline: str
+    meaning: str
+    letter: str
+
+    @property
+    def rows(self) -> int:
+        """The height of its box: a line may wrap."""
+        return sum(1 + len(line) // 80 for line in self.letter.splitlines())
+
+    @property
+    def tone(self) -> str:
+        """Whether somebody must act (bad), somebody must wait (doubt), or nothing is to be done (good)."""
+        if self.case in (Case.DIFFERENT, Case.SECOND_PREPARED, Case.REFUND_STUCK, Case.NO_ORDER):
+            return "bad"
+        waiting = (Case.SECOND_SENT, Case.SECOND_KEPT, Case.OPEN, Case.DISPUTED, Case.PERHAPS_TWO, Case.TWO_ORDERS)
+        return "doubt" if self.case in waiting else "good"
+
+
+def answer(picture: Picture) -> Answer:
+    case = case_of(picture)
+    words, about = WORDS[case], _about(picture, case)
+    told = {
+        "order": _and([f"order {money.order.number}" for money in about.monies]),
+        "once": "once" if len(about.monies) == 1 else "once each",
+        "charges": _list(about.charges),
+        "second": _list(about.of(Kind.SECOND)),
+        "holds": _list(about.of(Kind.HOLD)),
+        "back": _list([one for one in about.of(Kind.BACK) if one.state != State.STUCK]),
+        "stuck": _list([one for one in about.of(Kind.BACK) if one.state == State.STUCK]),
+        "all_lines": "".join(f"\n- {_in_letter(one)}" for one in about.of(Kind.CHARGE, Kind.UNEXPLAINED)),
+        "goods": _goods(about.bought_close_together),
+    }
+    body = words.letter.format(**told)
+    if case in (Case.TWO_ORDERS, Case.DISPUTED, Case.DISPUTE_LOST) and told["back"]:
+        body += f"\n\nThis has gone back to you or is on its way:\n{told['back']}"
+    if case != Case.HOLD and about.charges and told["holds"]:
+        body += "\n\n" + ALSO_A_HOLD.format(**told)
+    reference = _and([money.order.number for money in about.monies])
+    return Answer(case, words.headline, words.meaning, _framed(body, reference))
+
+
+def _about(picture: Picture, case: Case) -> Picture:
+    """The orders that the headline is about: the text to send speaks of these alone."""
+    if case == Case.DIFFERENT:
+        chosen = [money for money in picture.monies if money.differences]
+    elif case == Case.TWO_ORDERS:
+        together = {order.pk for order in picture.bought_close_together}
+        chosen = [money for money in picture.monies if money.order.pk in together]
+    elif case in (Case.DISPUTED, Case.DISPUTE_LOST):
+        chosen = [money for money in picture.monies if money.disputes]
+    else:
+        kind = _KINDS.get(case, Kind.CHARGE)
+        chosen = [money for money in picture.monies if any(line.kind == kind for line in money.lines)]
+    return Picture(chosen or picture.monies)
+
+
+_KINDS = {
+    Case.SECOND_PREPARED: Kind.SECOND,
+    Case.SECOND_SENT: Kind.SECOND,
+    Case.SECOND_KEPT: Kind.SECOND,
+    Case.SECOND_DONE: Kind.SECOND,
+    Case.OPEN: Kind.OPEN,
+    Case.HOLD_ALONE: Kind.HOLD,
+}
+
+
+def answer_stray(found: Break) -> Answer:
+    """Of money that belongs to no order of ours."""
+    line = stray_line(found)
+    case = Case.NO_ORDER if line.state is None else Case.NO_ORDER_RESOLVED
+    words, reference = WORDS[case], line.charge_id or found.subject
+    letter = _framed(words.letter.format(unexplained=_list([line])), reference)
+    return Answer(case, words.headline, words.meaning, letter)
+
+
+# --- the text to send -------------------------------------------------------------------------------------------------
+
+
+def _framed(body: str, reference: str) -> str:
+    return f"Hello,\n\n{body}\n\nYour reference: {reference}\n"
+
+
+def _list(lines: list[Line]) -> str:
+    return "\n".join(f"- {_in_letter(line)}" for line in lines)
+
+
+def _in_letter(line: Line) -> str:
+    """A line as the shopper can compare it: amount, day, card, order. What only the sweep found has no day we know."""
+    parts = [line.amount_text]
+    if not line.at_is_found:
+        parts.append(f"on {line.at.day} {line.at:%B %Y}")
+    if line.last_four:
+        parts.append(f"card ending {line.last_four}")
+    if line.order:
+        parts.append(f"order {line.order.number}")
+    return ", ".join(parts)
+
+
+def _and(words: list[str]) -> str:
+    return " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else "".join(words)
+
+
+def _goods(orders: list[Order]) -> str:
+    if len({order.lines_digest for order in orders}) == 1:
+        return "They are for the same goods."
+    return "They are for different goods."
