@@ -78,6 +78,23 @@ def test_redis_lost_in_the_middle_of_a_press(book: Book, redis_server: Redis, fa
     assert_books_agree(book, order)
 
 
+@pytest.mark.parametrize("fault", [("CONFIG", "SET", "maxmemory", "1"), ("REPLICAOF", "127.0.0.1", "1")])
+def test_a_redis_that_takes_no_writes_stops_nobody(book: Book, redis_server: Redis, fault: tuple[str, ...]) -> None:
+    """Out of memory; and after a fail-over, when what was the master is a replica."""
+    order, client = placed_order()
+    assert redis_server.command(*fault) == "+OK"
+    try:
+        refused = redis_server.command("SET", "a", "b")
+        assert refused.startswith(("-OOM", "-READONLY"))
+        assert press(client, order, order.pay_key).status_code == 201
+        assert press(client, order, "another").json()["type"] == "/problems/order-already-paid"
+    finally:
+        redis_server.command("REPLICAOF", "NO", "ONE")
+        redis_server.command("CONFIG", "SET", "maxmemory", "0")
+    assert len(confirms(book, order)) == 1
+    assert_books_agree(book, order)
+
+
 def test_a_lock_that_a_dead_server_left_behind_keeps_nobody_out(book: Book, redis_server: Redis) -> None:
     order, client = placed_order()
     held = redis_server.command("SET", f":1:lock:pay:test:{order.pk}", "a-dead-one", "EX", "60")
