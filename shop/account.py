@@ -23,6 +23,7 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST
 
 from shop.guests import known_guest_id
+from shop.log_in_limits import forget_failures
 from shop.pages import SeeOther, next_of, personal
 
 View = Callable[..., HttpResponseBase]
@@ -190,4 +191,5 @@ class NewPasswordView(views.PasswordResetConfirmView):
 
     def form_valid(self, form: Any) -> HttpResponse:
         messages.success(self.request, "Your new password is set. Please log in with it.")
+        forget_failures(form.user)  # who owns the mailbox may log in now, however often the old one was guessed
         return super().form_valid(form)

@@ -15,6 +15,7 @@ from django.contrib.auth.models import AnonymousUser, User
 from django.db import IntegrityError, transaction
 from django.http import HttpRequest
 
+from shop.addresses import address_of
 from shop.models import StaffAct
 
 Snapshot = dict[str, object]
@@ -47,7 +48,7 @@ def who_asks(request: HttpRequest) -> Who:
     """
     if isinstance(request.user, AnonymousUser):
         raise ValueError("Bug! An act of staff needs somebody who is logged in.")
-    return Who(request.user, request.META.get("REMOTE_ADDR") or None, request.headers.get("User-Agent", "")[:200])
+    return Who(request.user, address_of(request) or None, request.headers.get("User-Agent", "")[:200])
 
 
 @dataclass

@@ -36,6 +36,7 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "csp",
+    "axes",
     "django_otp",
     "django_otp.plugins.otp_totp",
     "shop",
@@ -56,6 +57,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "shop.middleware.RequestLog",
+    "axes.middleware.AxesMiddleware",  # turns a locked log-in into shop.log_in_limits.locked_out's answer
 ]
 
 # Errors of views and middleware reach shop.middleware.DatabaseDownMiddleware, in development as in production.
@@ -146,11 +148,30 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
+AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
 LOGIN_URL = "/account/log-in/"
 LOGIN_REDIRECT_URL = "/account/orders/"
 PASSWORD_RESET_TIMEOUT = 3600  # seconds
 # Called with (request, user, guest_id) just before the session becomes the user's.
 AT_LOG_IN = ["shop.cart.merge_at_log_in", "orders.ownership.adopt_orders"]
+
+# Wrong passwords, counted in PostgreSQL (shop/log_in_limits.py): so many of an account from an address, and of an
+# address in all, then 429 until AXES_COOLOFF_TIME after the last one. Never of an account alone: a stranger would lock
+# its owner out.
+AXES_HANDLER = "shop.log_in_limits.LogInLimits"
+AXES_FAILURE_LIMIT = 5
+LOG_IN_FAILURES_OF_ADDRESS = 50  # a whole office or mobile network may share one
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"], "ip_address"]
+AXES_COOLOFF_TIME = timedelta(minutes=15)
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
+AXES_RESET_ON_SUCCESS = True
+AXES_USERNAME_CALLABLE = "shop.log_in_limits.account_tried"
+AXES_CLIENT_IP_CALLABLE = "shop.log_in_limits.network_that_tries"
+AXES_LOCKOUT_CALLABLE = "shop.log_in_limits.locked_out"
+AXES_SENSITIVE_PARAMETERS = ["username", "ip_address", "csrfmiddlewaretoken"]
+AXES_DISABLE_ACCESS_LOG = True
+AXES_ENABLE_ADMIN = False
+AXES_VERBOSE = False
 
 # Staff need a second factor in the admin (shop/second_factor.py, SECURITY SE47).
 STAFF_SECOND_FACTOR = env.bool("STAFF_SECOND_FACTOR") if env.str("STAFF_SECOND_FACTOR", "") else not DEBUG
@@ -347,7 +368,7 @@ LOGGING: dict[str, Any] = {
     },
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "json"}},
     "root": {"handlers": ["console"], "level": "INFO"},
-    "loggers": {"stripe": {"level": "WARNING"}, "django.server": {"level": "WARNING"}},
+    "loggers": {name: {"level": "WARNING"} for name in ("stripe", "django.server", "axes")},
 }
 # A line knows its request; who asked is in the rows. Asking for the user would cost every request two reads.
 DJANGO_STRUCTLOG_USER_ID_FIELD = ""
