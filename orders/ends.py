@@ -50,6 +50,12 @@ def end_unpaid(order: Order, status: Order.Status, now: datetime.datetime) -> bo
     return True
 
 
+def fulfil(order: Order, now: datetime.datetime) -> bool:
+    """paid -> fulfilled: the goods leave the house. Whether this call did it. Whether they may: orders/fulfil.py."""
+    _require_transaction()
+    return _move(order, Order.Status.PAID, status=Order.Status.FULFILLED, fulfilled_at=now)
+
+
 def refund_whole(order: Order, now: datetime.datetime) -> bool:
     """paid or fulfilled -> refunded: all of the money has gone back. Whether this call did it.
 
@@ -68,9 +74,11 @@ def refund_undone(order: Order) -> bool:
     """refunded -> paid: a refund that had made the sum whole has failed after all. Whether this call did it.
 
     The money is ours again, so the order says so, whether or not its goods are still there to be held: the break that
-    the failed refund opened tells staff to look.
+    the failed refund opened tells staff to look. What had left the house stays fulfilled: it is not sent twice.
     """
     _require_transaction()
+    if order.fulfilled_at is not None:
+        return _move(order, Order.Status.REFUNDED, status=Order.Status.FULFILLED, closed_at=None)
     if not _move(order, Order.Status.REFUNDED, status=Order.Status.PAID, closed_at=None):
         return False
     _hold_stock(order)
