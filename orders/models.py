@@ -88,6 +88,7 @@ class Order(models.Model):
             models.Index(Upper("email"), F("placed_at").desc(), name="order_by_email_any_case"),
             models.Index(fields=["-placed_at"], name="order_by_time"),
             models.Index(fields=["idempotency_key"], name="order_by_key"),
+            models.Index(fields=["status", "-placed_at"], name="order_by_status"),
             models.Index(fields=["expires_at"], condition=Q(status="pending"), name="order_due_to_expire"),
             models.Index(fields=["closing_since"], condition=Q(closing_since__isnull=False), name="order_closing"),
         ]
@@ -136,7 +137,7 @@ class OrderLine(models.Model):
     """One line of an order: the product's sku, name and price as they were at placement."""
 
     order = models.ForeignKey(Order, on_delete=models.PROTECT, related_name="lines")
-    product = models.ForeignKey(Product, on_delete=models.PROTECT, related_name="+")
+    product = models.ForeignKey(Product, on_delete=models.PROTECT, related_name="order_lines")
     sku = models.CharField(max_length=32)
     name = models.CharField(max_length=120)
     quantity = models.PositiveIntegerField()
