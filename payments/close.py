@@ -96,13 +96,13 @@ def finish_closing(order_id: str, asked_by: Asker) -> None:
     deadline = Deadline(settings.PRESS_BUDGET.total_seconds())
     payment = _payment_to_close(order_id)
     if payment is not None and payment.intent_id is None:
-        payment = _learn_intent(payment, deadline, calls)
+        payment = _learn_intent(payment, deadline, calls, asked_by)
     if payment is not None:
         _end(payment, asked_by, deadline, calls)
 
 
 def _end(payment: Payment, asked_by: Asker, deadline: Deadline, calls: list[Call]) -> None:
-    lease = take_lease(payment)
+    lease = take_lease(payment, asked_by=asked_by)
     if lease is None:
         return
     give_back_connections()
@@ -158,10 +158,10 @@ def _release_started(order: Order) -> None:
     )
 
 
-def _learn_intent(payment: Payment, deadline: Deadline, calls: list[Call]) -> Payment | None:
+def _learn_intent(payment: Payment, deadline: Deadline, calls: list[Call], asked_by: Asker) -> Payment | None:
     """An intent whose id we never heard is learnt by replaying its create: the payment to close, if there is one."""
     try:
-        open_payment(payment, deadline, calls)
+        open_payment(payment, deadline, calls, asked_by)
     except NothingSent as error:
         log.info("intent_not_learnt", payment=payment.pk, error=str(error))
     again = _payment_to_close(payment.order_id)

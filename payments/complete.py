@@ -82,7 +82,7 @@ def _commit_payment_closing(payment: Payment, act: Act | None = None) -> None:
 
 def complete_attempt(attempt_id: str, asked_by: Asker, actor: str = "", act: Act | None = None) -> Attempt | None:
     """Take the attempt over if its lease has ended, and bring it as far as Stripe allows; None if it is not ours."""
-    lease = take_lease(Attempt(pk=attempt_id))
+    lease = take_lease(Attempt(pk=attempt_id), asked_by=asked_by, actor=actor)
     if lease is None:
         return None
     # Read after the lease: a wish to close the order that came before it must be heard, for nobody confirms any more.
@@ -110,7 +110,7 @@ def cancel_at_stripe(order_id: str, asked_by: Asker, actor: str = "", act: Act |
         DoneAlready, StaleForm: of the act.
     """
     attempt = Attempt.objects.filter(order=order_id).undecided().first()
-    lease = take_lease(attempt) if attempt is not None else None
+    lease = take_lease(attempt, asked_by=asked_by, actor=actor) if attempt is not None else None
     if attempt is None or lease is None:
         return None
     attempt = Attempt.objects.select_related("payment", "order").get(pk=attempt.pk)
@@ -149,7 +149,7 @@ def ask_stripe(order: Order, asked_by: Asker, actor: str = "", event_key: str = 
     attempt = Attempt.objects.filter(payment=payment).undecided().first()
     if attempt is not None and attempt.phase == Attempt.Phase.STARTED:
         return False, None
-    lease = take_lease(attempt or payment)
+    lease = take_lease(attempt or payment, asked_by=asked_by, actor=actor)
     give_back_connections()
     finding = look_at_intent(payment, Deadline(settings.LOOK_TIMEOUT.total_seconds()), [])
     finding = replace(finding, event_key=event_key)

@@ -52,10 +52,14 @@ FINAL = (Outcome.SUCCEEDED, Outcome.DECLINED, Outcome.FAILED, Outcome.CANCELED)
 
 
 class Leased(models.Model):
-    """Who may write this row, until when (database clock), and the fencing number that proves it (leases.py)."""
+    """Who may write this row, until when (database clock), and the fencing number that proves it (leases.py).
+
+    `held_by` is an Asker, of the lease that runs or of the last one: only for the story of a lease that is taken over.
+    """
 
     lease_token = models.BigIntegerField(default=0)
     locked_until = models.DateTimeField(null=True, blank=True)
+    held_by = models.CharField(max_length=10, blank=True, default="", db_default="")
 
     class Meta:
         abstract = True
@@ -450,7 +454,7 @@ class PaymentEvent(models.Model):
     payment = models.ForeignKey(Payment, null=True, on_delete=models.PROTECT, related_name="events")
     attempt = models.ForeignKey(Attempt, null=True, on_delete=models.PROTECT, related_name="events")
     at = models.DateTimeField(db_default=DatabaseClock())
-    kind = models.CharField(max_length=24)  # claimed, confirming, call, settled, canceling, closed, ...
+    kind = models.CharField(max_length=24)  # claimed, call:<operation>, taken over, settled, closing, refund, ...
     from_state = models.CharField(max_length=24, blank=True)
     to_state = models.CharField(max_length=24, blank=True)
     asked_by = models.CharField(max_length=10, choices=Asker)

@@ -29,7 +29,7 @@ from payments.errors import (
 )
 from payments.gateways.base import Call, gateway
 from payments.gateways.transport import Deadline
-from payments.leases import Lease, end_lease, take_lease
+from payments.leases import Lease, end_lease, take_lease, taken_over
 from payments.models import (
     Asker,
     Attempt,
@@ -125,7 +125,7 @@ def claim_stands(claimed: Claimed) -> bool:
 
 def _continue(order: Order, mine: Attempt) -> Claimed:
     """The same key again while its press has not ended: find out about it if nobody else is (RULES R30)."""
-    lease = take_lease(mine)
+    lease = take_lease(mine, asked_by=Asker.SHOPPER)
     if lease is None:
         count_duplicate(3, order.pk, mine.idempotency_key)
         raise in_progress(order, mine, same_key=True)
@@ -216,6 +216,7 @@ def _begin(order: Order, payment: Payment, press: Press) -> Claimed:
         confirm_params=_confirm_params(order, press.payment_token),
         lease_token=1,
         locked_until=_lease_end(),
+        held_by=Asker.SHOPPER,
         claimed_at=DatabaseClock(),
     )
     story = PaymentEvent.objects.create(
@@ -228,6 +229,7 @@ def _renew(mine: Attempt, payment: Payment) -> Claimed:
     """Claimed again by its own key and body, because nothing was ever sent under it: it was released, or its holder
     died before it committed `confirming`."""
     token, was = mine.lease_token + 1, mine.payment_status
+    ran_out = [taken_over(mine, Asker.SHOPPER)] if mine.locked_until is not None else []
     nothing_sent = Q(outcome=Outcome.RELEASED) | Q(phase=Attempt.Phase.STARTED)
     won = Attempt.objects.filter(nothing_sent, pk=mine.pk, lease_token=mine.lease_token).update(
         phase=Attempt.Phase.STARTED,
@@ -235,12 +237,14 @@ def _renew(mine: Attempt, payment: Payment) -> Claimed:
         payment=payment,
         lease_token=token,
         locked_until=_lease_end(),
+        held_by=Asker.SHOPPER,
         claimed_at=DatabaseClock(),
     )
     if not won:
         raise in_progress(payment.order, mine, same_key=True)
     mine.refresh_from_db()
     mine.payment = payment
+    PaymentEvent.objects.bulk_create(ran_out)
     story = PaymentEvent.objects.create(
         order_id=mine.order_id,
         payment=payment,
@@ -269,7 +273,7 @@ def _confirm_params(order: Order, token: str) -> dict[str, Any]:
 # --- open: the intent, created ahead of the click where possible ----------------------------------------------------
 
 
-def open_payment(payment: Payment, deadline: Deadline, calls: list[Call]) -> Payment:
+def open_payment(payment: Payment, deadline: Deadline, calls: list[Call], asked_by: Asker = Asker.SHOPPER) -> Payment:
     """Make sure that the payment has its intent. A create cannot charge: nobody can confirm an intent whose id and
     secret we never had. So nothing about it is unknown; a lost answer is replayed under its key.
 
@@ -278,7 +282,7 @@ def open_payment(payment: Payment, deadline: Deadline, calls: list[Call]) -> Pay
     """
     waited = Deadline(settings.OPEN_WAIT.total_seconds())
     while payment.phase == Payment.Phase.OPENING:
-        lease = take_lease(payment, settings.OPEN_LEASE)
+        lease = take_lease(payment, settings.OPEN_LEASE, asked_by=asked_by)
         if lease is not None:
             return _create_intent(payment, lease, deadline, calls)
         if waited.seconds_left <= 0:

@@ -104,6 +104,7 @@ def claim_refund(payment: Payment, ask: Ask) -> tuple[Refund, Lease | None]:
             phase=Refund.Phase.CONFIRMING,
             lease_token=1,
             locked_until=DatabaseClock() + settings.LEASE,
+            held_by=ask.asked_by,
         )
         _tell(order, refund, (), "", "confirming", ask.asked_by)
     return refund, Lease(Refund, refund.pk, 1)
@@ -377,7 +378,7 @@ def _tell(order: Order, refund: Refund, calls: tuple[Call, ...], before: str, af
 
 def complete_refund(refund_id: str, asked_by: Asker) -> Refund | None:
     """Bring an open refund as far as Stripe allows; None if somebody holds it."""
-    lease = take_lease(Refund(pk=refund_id))
+    lease = take_lease(Refund(pk=refund_id), asked_by=asked_by)
     if lease is None:
         return None
     refund = Refund.objects.select_related("payment").get(pk=refund_id)

@@ -192,7 +192,7 @@ def _in_words(event: PaymentEvent, press: str) -> tuple[str, str, bool]:
         case "settled":
             return "settled", f"Settled{': ' + press if press else ' of the payment'}", True
         case "taken over":
-            return "lease", f"Lease taken over{of_press}", False
+            return "lease", f"Lease taken over{of_press}", True
         case "closing":
             return "settled", f"Wish to give up: {event.to_state}", False
         case "refund" | "dispute":

@@ -113,7 +113,8 @@ def undecided(order: Order) -> Any:
 def let_leases_end(order: Order) -> None:
     """As if time had passed: nobody holds the order's rows, and the next look at its attempt or closing is due."""
     past = DatabaseClock() - datetime.timedelta(seconds=1)
-    Attempt.objects.filter(order=order).exclude(phase="finished").update(locked_until=past, next_look_at=past)
+    Attempt.objects.filter(order=order, locked_until__isnull=False).update(locked_until=past)
+    Attempt.objects.filter(order=order).exclude(phase="finished").update(next_look_at=past)
     Payment.objects.filter(order=order, locked_until__isnull=False).update(locked_until=past)
     Payment.objects.filter(order=order, next_look_at__isnull=False).update(next_look_at=past)
 

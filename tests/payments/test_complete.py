@@ -377,10 +377,10 @@ def test_a_wish_to_close_that_comes_just_before_the_lease_stops_the_confirm(
     sent = len(confirms(book, order))
     whole = take_lease
 
-    def cancels_first(row: Any, *rest: Any) -> Any:
+    def cancels_first(row: Any, *rest: Any, **named: Any) -> Any:
         monkeypatch.setattr(complete, "take_lease", whole)
         assert close._commit_wish(order.pk, Wish.CANCEL, "shopper", Asker.SHOPPER)
-        return whole(row, *rest)
+        return whole(row, *rest, **named)
 
     monkeypatch.setattr(complete, "take_lease", cancels_first)
     paying.complete(order)

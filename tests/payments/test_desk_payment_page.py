@@ -12,6 +12,7 @@ from django.test import Client
 from django.utils import timezone
 
 from orders.models import Order
+from payments.complete import complete_attempt
 from payments.desk.story import Row, differences, moment_of, story_of
 from payments.models import (
     Asker,
@@ -467,3 +468,15 @@ def test_the_list_masks_the_shopper(book: Book) -> None:
     assert "a…@example.com" in masked and order.email not in masked
     whole = staff_with("orders.see_personal_data").get("/admin/payments/payment/").content.decode()
     assert order.email in whole
+
+
+def test_a_take_over_is_in_the_story(book: Book) -> None:
+    order, client = placed_order()
+    book.rule("409_in_use", times=None)
+    press(client, order)
+    book.clear_rules()
+    attempt = Attempt.objects.get(order=order)
+    Attempt.objects.filter(pk=attempt.pk).update(locked_until=timezone.now() - datetime.timedelta(seconds=5))
+    complete_attempt(attempt.pk, Asker.COMPLETER)
+    row = next(row for row in rows_of(order) if row.source == "lease")
+    assert (row.what, row.was, row.now) == ("Lease taken over of press 1", "shopper", "completer")

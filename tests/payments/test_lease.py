@@ -3,12 +3,13 @@
 
 import datetime
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 import time_machine
-from django.db import connection, connections
+from django.db import connection, connections, transaction
 from django.utils import timezone
 
 from orders.models import Order
@@ -16,12 +17,13 @@ from payments import complete, pay, settle, views
 from payments.complete import complete_attempt, complete_due
 from payments.errors import RowBusy, StaleLease
 from payments.leases import Lease, end_lease, take_lease
-from payments.models import Asker, Attempt, Outcome, Payment, PaymentEvent
+from payments.models import Asker, Attempt, Outcome, Payment, PaymentEvent, Refund
 from payments.settle import Finding
 from tests.book import Book
 from tests.oracles import assert_books_agree
 from tests.orders.making import make_attempt
 from tests.payments.paying import ask_status, confirms, let_leases_end, placed_order, press
+from tests.races.crowd import at_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -132,6 +134,110 @@ def test_only_the_holder_lets_go() -> None:
     assert take_lease(attempt) is None
     end_lease(new)
     assert take_lease(attempt) is not None
+
+
+# --- taking over what ran out ----------------------------------------------------------------------------------------
+
+
+def take_overs(order: Order) -> list[tuple[str, str, str, bool]]:
+    events = PaymentEvent.objects.filter(order=order, kind="taken over").order_by("id")
+    return [(one.from_state, one.to_state, one.actor, one.attempt_id is not None) for one in events]
+
+
+def test_a_lease_that_ran_out_is_told_of_who_held_it_until_when_and_who_took_it() -> None:
+    attempt = an_attempt(held_by="shopper")
+    ran_out = timezone.now() - HOUR
+    Attempt.objects.filter(pk=attempt.pk).update(locked_until=ran_out)
+    assert take_lease(attempt, asked_by=Asker.STAFF, actor="ada") == Lease(Attempt, attempt.pk, 1)
+    event = PaymentEvent.objects.get()
+    assert (event.order_id, event.payment_id, event.attempt_id) == (attempt.order_id, attempt.payment_id, attempt.pk)
+    assert (event.kind, event.from_state, event.to_state) == ("taken over", "shopper", "staff")
+    assert (event.asked_by, event.actor) == ("staff", "ada")
+    assert event.note == f"it ran out at {ran_out:%Y-%m-%d %H:%M:%S} UTC"
+    let_leases_end(attempt.order)
+    take_lease(attempt, asked_by=Asker.SWEEP)
+    assert take_overs(attempt.order) == [("shopper", "staff", "ada", True), ("staff", "sweep", "", True)]
+
+
+def test_a_lease_that_runs_or_was_let_go_is_no_take_over() -> None:
+    attempt = an_attempt()
+    lease = take_lease(attempt)
+    assert lease is not None and take_lease(attempt) is None
+    end_lease(lease)
+    assert take_lease(attempt) is not None
+    assert take_overs(attempt.order) == []
+
+
+def test_a_payment_s_and_a_refund_s_lease_are_told_in_the_order_s_story() -> None:
+    payment = an_attempt().payment
+    refund = Refund.objects.create(
+        payment=payment, idempotency_key="k", fingerprint="", amount_minor=1, currency="GBP", reason="duplicate"
+    )
+    past = timezone.now() - HOUR
+    Payment.objects.update(locked_until=past, held_by="webhook")
+    Refund.objects.update(locked_until=past, held_by="staff")
+    assert take_lease(payment) and take_lease(refund)
+    for event, held_by in zip(PaymentEvent.objects.order_by("id"), ["webhook", "staff"], strict=True):
+        assert (event.order_id, event.payment_id, event.attempt) == (payment.order_id, payment.pk, None)
+        assert event.from_state == held_by
+
+
+def test_of_twenty_takers_of_a_lease_that_ran_out_one_is_told_of() -> None:
+    attempt = an_attempt(held_by="shopper", locked_until=timezone.now() - HOUR)
+    taken = [lease for lease in at_once(20, lambda _: take_lease(attempt), connected=False) if lease is not None]
+    assert taken == [Lease(Attempt, attempt.pk, 1)]
+    assert take_overs(attempt.order) == [("shopper", "completer", "", True)]
+
+
+def test_whoever_waited_for_a_holder_that_let_go_takes_over_nothing() -> None:
+    """The row as it is once the wait is over decides, not as it was before."""
+    attempt = an_attempt(held_by="shopper", locked_until=timezone.now() - HOUR)
+    with ThreadPoolExecutor(1) as taker:
+        with transaction.atomic():
+            Attempt.objects.filter(pk=attempt.pk).update(locked_until=None, lease_token=7)
+            taking = taker.submit(_take_and_close, attempt)
+            _wait_until_somebody_waits()
+        assert taking.result(30) == Lease(Attempt, attempt.pk, 8)
+    assert take_overs(attempt.order) == []
+
+
+def _take_and_close(attempt: Attempt) -> Lease | None:
+    try:
+        return take_lease(attempt)
+    finally:
+        connections.close_all()
+
+
+def _wait_until_somebody_waits() -> None:
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
+            if cursor.fetchone()[0]:
+                return
+        time.sleep(0.01)
+    raise AssertionError("nobody waits")
+
+
+def test_a_press_whose_holder_died_before_it_sent_anything_is_taken_over_by_its_own_key(book: Book) -> None:
+    order, client = placed_order()
+    book.rule("503", "/v1/payment_intents", times=None)
+    key = order.pay_key
+    press(client, order, key)
+    book.clear_rules()
+    Attempt.objects.filter(order=order).update(
+        phase="started", outcome="", locked_until=timezone.now() - HOUR, held_by="shopper"
+    )
+    assert press(client, order, key).status_code == 201
+    assert take_overs(order) == [("shopper", "shopper", "", True)]
+    assert_books_agree(book, order)
+
+
+def test_a_usual_press_takes_nothing_over(book: Book) -> None:
+    order, client = placed_order()
+    assert press(client, order).status_code == 201
+    assert Attempt.objects.get(order=order).held_by == "shopper"
+    assert take_overs(order) == []
 
 
 # --- a stale writer --------------------------------------------------------------------------------------------------
