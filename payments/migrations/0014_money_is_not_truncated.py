@@ -7,7 +7,7 @@ TABLES = ["payments_payment", "payments_attempt", "payments_refund", "payments_p
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("payments", "0012_done_events_are_found"),
+        ("payments", "0013_a_lease_says_who_holds_it"),
         ("shop", "0004_staff_acts_are_not_truncated"),  # makes the function
     ]
 
