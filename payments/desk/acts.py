@@ -33,7 +33,7 @@ from payments.models import Asker, Attempt, Break, Outcome, Payment, WebhookEven
 from payments.snapshot import money_snapshot
 from payments.webhooks import event_snapshot
 from payments.webhooks import replay_event as replay_event_once
-from shop.acts import Act
+from shop.acts import Act, DoneAlready
 from shop.money import money_text
 from shop.nudge import nudge
 from shop.second_factor import needs_fresh_second_factor
@@ -131,6 +131,8 @@ def cancel_at_stripe_page(request: HttpRequest, order_id: str) -> HttpResponse:
         attempt = cancel_at_stripe(order.pk, Asker.STAFF, act.who.name, act)
         nudge("orders.send_mails", order.pk)
         if attempt is None:
+            if act.is_done():  # a double click: the other one is at it
+                raise DoneAlready(act.form_key)
             text = "Somebody else has taken it over, or there was nothing left to end. See what is so now."
             return Told(text, messages.WARNING)
         if attempt.outcome == Outcome.SUCCEEDED:

@@ -136,8 +136,9 @@ class Acting:
             form.add_error(None, BUSY)
             return self.show(page, form, status=409)
         except GatewayError as error:
-            form.add_error(None, f"Stripe has not said yes, so this may or may not be done: {error}. Send it again.")
-            return self.show(self.page(), form, status=503)
+            # The act is written down; the same call to Stripe moves the money once, however often it is made.
+            said = f"Stripe has not said yes, so this may or may not be done: {error}. Send it again: it is done once."
+            return self.again(said, status=503)
         except (OperationalError, InterfaceError):
             raise  # the calm page of a database that is down
         except DatabaseError:
@@ -160,11 +161,12 @@ class Acting:
         fresh = self.form({**self.request.POST.dict(), **marks_of(page.snapshot())})
         return self.show(page, fresh, status=409, stale=True, changed=changed)
 
-    def again(self, error: str) -> HttpResponse:
+    def again(self, error: str, status: int = 422) -> HttpResponse:
+        """The form once more, its entries kept, as a new one."""
         page = self.page()
         fresh = self.form({**self.request.POST.dict(), **marks_of(page.snapshot())})
         fresh.add_error(None, error)
-        return self.show(page, fresh, status=422)
+        return self.show(page, fresh, status=status)
 
 
 def payment_page(order: Order) -> str:

@@ -1,0 +1,359 @@
+"""The pages of the other acts of staff, against the sandbox: done once, by who may, on what he saw, written down."""
+
+import datetime
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.utils import timezone
+
+from orders.mail import send_due_mails
+from orders.models import Mail, Order
+from payments.models import Attempt, Break, Payment, PaymentEvent, WebhookEvent
+from shop.models import StaffAct
+from tests.book import CANCEL, REFUND, Book
+from tests.payments.paying import intent_of, let_leases_end, placed_order, press
+from tests.payments.planting import paid_order, payment_of, second_charge, swept
+from tests.payments.staff import address, at_once, clerk, fields_in, said, shown, words
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+MAY = (
+    "orders.cancel_order",
+    "orders.send_mail_again",
+    "payments.reconcile_payment",
+    "payments.refund_payment",
+    "payments.resolve_break",
+    "payments.replay_webhookevent",
+)
+NOTE = {"note": "the shopper called"}
+
+
+def unknown_order(book: Book, when: str = "after") -> Order:
+    order, client = placed_order()
+    book.rule("reset", when=when, times=None)
+    press(client, order)
+    book.clear_rules()
+    let_leases_end(order)
+    return order
+
+
+def double_charge(book: Book) -> Break:
+    order = paid_order()
+    second_charge(book, order)
+    Payment.objects.update(first_sent_at=timezone.now() - datetime.timedelta(minutes=10))
+    swept()
+    return Break.objects.get(kind="double_charge")
+
+
+def open_break() -> Break:
+    order = paid_order()
+    return Break.objects.create(kind="amount", subject="pi_x", order=order, amount_minor=5, currency="GBP", evidence={})
+
+
+def stored_event(order: Order) -> WebhookEvent:
+    return WebhookEvent.objects.create(
+        event_id="evt_1",
+        type="payment_intent.succeeded",
+        intent_id=intent_of(order),
+        metadata={"env": "dev", "order": order.pk},
+        created_at_gateway=timezone.now(),
+        next_try_at=timezone.now() + datetime.timedelta(hours=1),
+        tries=3,
+        note="the order is busy",
+    )
+
+
+def post(browser: Any, path: str, form: dict[str, str] | None = None, **entries: str) -> Any:
+    return browser.post(path, (form or shown(browser, path)) | NOTE | entries)
+
+
+# --- Each act, and what its audit row says ---------------------------------------------------------------------------
+
+
+def test_an_order_is_canceled(book: Book) -> None:
+    order = unknown_order(book, "before")
+    answer = post(clerk("clara", *MAY), address("cancel-order", order.pk))
+    assert (answer.status_code, said(answer)) == (303, "The order is canceled.")
+    moved = PaymentEvent.objects.filter(order=order, asked_by="staff")
+    assert set(moved.values_list("kind", "actor")) >= {
+        ("closing", "clara"),
+        ("call:cancel", "clara"),
+        ("settled", "clara"),
+    }
+    assert set(moved.values_list("actor", flat=True)) == {"clara"}
+    assert Order.objects.get(pk=order.pk).status == "canceled"
+    row = StaffAct.objects.get()
+    assert (row.act, row.actor_name, row.address, row.note) == ("cancel", "clara", "127.0.0.1", NOTE["note"])
+    assert (row.before["closing"], row.after["closing"]) == ("", "cancel")
+
+
+def test_a_paid_order_is_not_canceled_but_offered_a_refund(book: Book) -> None:
+    order = paid_order()
+    browser = clerk("clara", *MAY)
+    page = browser.get(address("cancel-order", order.pk))
+    assert "Paid: it cannot be canceled, but refunded" in words(page)
+    assert "data-once" not in page.content.decode()
+
+
+def test_money_that_is_faster_than_the_cancel_pays_the_order(book: Book) -> None:
+    order = unknown_order(book)
+    answer = post(clerk("clara", *MAY), address("cancel-order", order.pk))
+    assert "The money was faster" in said(answer)
+    assert Order.objects.get(pk=order.pk).status == "paid"
+
+
+def test_a_cancel_that_stripe_does_not_answer_is_told_so(book: Book) -> None:
+    order = unknown_order(book, "before")
+    book.rule("reset", path=CANCEL, when="before", times=None)
+    answer = post(clerk("clara", *MAY), address("cancel-order", order.pk))
+    assert "Stripe has not answered yet" in said(answer)
+    assert Order.objects.get(pk=order.pk).is_closing
+
+
+@pytest.mark.parametrize(("when", "told", "status"), [("after", "paid", "paid"), ("before", "ended", "pending")])
+def test_what_stays_unknown_is_ended_at_stripe(book: Book, when: str, told: str, status: str) -> None:
+    order = unknown_order(book, when)
+    answer = post(clerk("clara", *MAY), address("cancel-at-stripe", order.pk))
+    assert answer.status_code == 303 and told in said(answer)
+    assert Order.objects.get(pk=order.pk).status == status
+    assert not Attempt.objects.undecided().exists()
+    row = StaffAct.objects.get()
+    assert (row.act, row.before["payments"]["1"][0], row.after["payments"]["1"][0]) == (
+        "cancel at Stripe",
+        "open",
+        "closing",
+    )
+    assert set(PaymentEvent.objects.filter(asked_by="staff").values_list("actor", flat=True)) == {"clara"}
+
+
+def test_a_break_is_taken_on_and_resolved_with_a_note(book: Book) -> None:
+    found = open_break()
+    browser = clerk("clara", *MAY)
+    assert said(post(browser, address("take-break", found.pk))) == "You look into it now."
+    found.refresh_from_db()
+    assert str(found.owner) == "clara"
+    without = post(browser, address("resolve-break", found.pk), note="  ")
+    assert (without.status_code, "Write down why" in words(without)) == (422, True)
+    assert said(post(browser, address("resolve-break", found.pk))) == "The break is resolved."
+    found.refresh_from_db()
+    assert (found.resolved_by, found.note, found.accepted) == ("clara", NOTE["note"], True)
+    rows = StaffAct.objects.order_by("pk")
+    assert [(row.act, row.before["open"], row.after["open"]) for row in rows] == [
+        ("take on break", True, True),
+        ("resolve break", True, False),
+    ]
+    assert "It was resolved already" in words(browser.get(address("resolve-break", found.pk)))
+
+
+def test_a_second_charge_goes_back_and_the_good_one_is_never_touched(book: Book) -> None:
+    found = double_charge(book)
+    good = payment_of(found.order) if found.order else None
+    assert good is not None
+    browser = clerk("clara", *MAY)
+    page = browser.get(address("refund-duplicate", found.pk))
+    assert f"Goes back {found.subject}" in words(page)
+    assert f"Is never touched {good.charge_id}" in words(page)
+    answer = post(browser, address("refund-duplicate", found.pk), fields_in(page))
+    assert "of the second charge has gone back" in said(answer)
+    assert [one["charge"] for one in book.refunds(found.order_id)] == [found.subject]
+    found.refresh_from_db()
+    assert (found.resolved_by, found.evidence["refund"]["status"]) == ("clara", "succeeded")
+    row = StaffAct.objects.get()
+    assert (row.act, row.before["refund"], row.after["refund"]) == (
+        "refund duplicate",
+        None,
+        {"status": "asked for", "by": "clara"},
+    )
+    told = PaymentEvent.objects.filter(kind__in=["duplicate refunded", "call:refund"])
+    assert {event.actor for event in told} == {"clara"}
+
+
+def test_a_good_charge_is_never_given_back_as_a_second_one(book: Book) -> None:
+    found = double_charge(book)
+    found.evidence["prepared_refund"]["params"]["charge"] = payment_of(found.order).charge_id if found.order else ""
+    found.save(update_fields=["evidence"])
+    browser = clerk("clara", *MAY)
+    path = address("refund-duplicate", found.pk)
+    assert "is never touched here" in words(browser.get(path))
+    assert browser.post(path, {"form_key": "k" * 32, "version": "0" * 32} | NOTE).status_code == 409
+    assert book.refunds() == []
+
+
+def test_a_second_charge_whose_refund_is_not_answered_can_be_given_back_again(book: Book) -> None:
+    found = double_charge(book)
+    browser = clerk("clara", *MAY)
+    book.rule("reset", path=REFUND, when="after", times=None)
+    path = address("refund-duplicate", found.pk)
+    silent = post(browser, path)
+    assert (silent.status_code, "Stripe has not said yes" in words(silent)) == (503, True)
+    book.clear_rules()
+    assert post(browser, path, fields_in(silent)).status_code == 303
+    assert len(book.refunds(found.order_id)) == 1
+    found.refresh_from_db()
+    assert found.resolved_at is not None
+
+
+def test_a_webhook_is_replayed(book: Book) -> None:
+    order = unknown_order(book)
+    event = stored_event(order)
+    answer = post(clerk("clara", *MAY), address("replay-event", event.event_id))
+    assert said(answer) == "It is done."
+    assert Order.objects.get(pk=order.pk).status == "paid"
+    settled = PaymentEvent.objects.get(order=order, kind="settled", to_state="succeeded")
+    assert (settled.asked_by, settled.actor) == ("staff", "clara")
+    row = StaffAct.objects.get()
+    assert (row.act, row.order_id, row.before["state"], row.before["tries"]) == (
+        "replay webhook",
+        order.pk,
+        "stored",
+        3,
+    )
+
+
+@pytest.mark.parametrize("state", ["sent", "dropped", "sending"])
+def test_a_mail_goes_out_again(book: Book, mailoutbox: list[Any], state: str) -> None:
+    order = paid_order()
+    mail = Mail.objects.get(order=order)
+    an_hour_ago = timezone.now() - datetime.timedelta(hours=1)
+    Mail.objects.filter(pk=mail.pk).update(state=state, sending_at=an_hour_ago)
+    send_due_mails()
+    assert mailoutbox == []
+    browser = clerk("clara", *MAY)
+    page = browser.get(address("send-mail-again", mail.pk))
+    assert "It is so: the mail goes out" in words(page)
+    assert order.email not in page.content.decode()
+    assert "The mail goes out" in said(post(browser, address("send-mail-again", mail.pk), fields_in(page)))
+    send_due_mails()
+    assert len(mailoutbox) == 1
+    row = StaffAct.objects.get()
+    assert (row.act, row.before["state"], row.after["state"]) == ("send mail again", state, "due")
+
+
+def test_a_mail_that_is_no_longer_so_is_dropped_however_often_it_is_wanted(book: Book, mailoutbox: list[Any]) -> None:
+    order = paid_order()
+    mail = Mail.objects.create(order=order, kind="finish-paying", state="sent", due_at=timezone.now())
+    browser = clerk("clara", *MAY)
+    page = browser.get(address("send-mail-again", mail.pk))
+    assert "would be dropped, not sent" in words(page)
+    post(browser, address("send-mail-again", mail.pk), fields_in(page))
+    Mail.objects.filter(kind="receipt").delete()
+    send_due_mails()
+    mail.refresh_from_db()
+    assert (mailoutbox, mail.state) == ([], "dropped")
+
+
+def test_a_mail_that_is_being_sent_right_now_waits(book: Book) -> None:
+    mail = Mail.objects.get(order=paid_order())
+    browser = clerk("clara", *MAY)
+    form = {"form_key": "k" * 32, "version": "0" * 32} | NOTE
+    Mail.objects.filter(pk=mail.pk).update(state="sending", sending_at=timezone.now())
+    answer = browser.post(address("send-mail-again", mail.pk), form)
+    assert (answer.status_code, "It is being sent right now" in words(answer)) == (409, True)
+    mail.refresh_from_db()
+    assert mail.state == "sending"
+
+
+# --- What holds for all ---------------------------------------------------------------------------------------------
+
+
+def every_act(book: Book) -> dict[str, str]:
+    """The addresses of acts that can be done now, by the act's name."""
+    found = double_charge(book)
+    fresh, _ = placed_order()
+    unknown = unknown_order(book)
+    mail = Mail.objects.filter(order=found.order_id).order_by("pk").first()
+    assert mail is not None
+    Mail.objects.update(state="sent")
+    return {
+        "cancel": address("cancel-order", fresh.pk),
+        "cancel at Stripe": address("cancel-at-stripe", unknown.pk),
+        "take on break": address("take-break", found.pk),
+        "resolve break": address("resolve-break", open_break().pk),
+        "refund duplicate": address("refund-duplicate", found.pk),
+        "replay webhook": address("replay-event", stored_event(unknown_order(book)).event_id),
+        "send mail again": address("send-mail-again", mail.pk),
+    }
+
+
+def test_every_form_is_carried_out_once_also_by_a_double_click(book: Book) -> None:
+    for name, path in every_act(book).items():
+        browsers = [clerk("clara", *MAY) for _ in range(2)]
+        form = shown(browsers[0], path)
+        answers = at_once(*(lambda one=one, path=path, form=form: post(one, path, form) for one in browsers))
+        assert [one.status_code for one in answers] == [303, 303], name
+        # Who finds the attempt's lease taken, before the other has written what he does, is told that much.
+        told = ("carried out before", "Somebody else has taken it over")
+        assert sum(any(one in said(answer) for one in told) for answer in answers) == 1, name
+        again = post(browsers[0], path, form)
+        assert again.status_code == 303 and "Nothing was done now" in said(again), name
+        assert StaffAct.objects.filter(act=name).count() == 1, name
+
+
+def test_every_form_of_a_person_who_saw_something_else_does_nothing(book: Book) -> None:
+    for name, path in every_act(book).items():
+        if name == "replay webhook":
+            continue  # a worker may try the event at any moment
+        browser = clerk("clara", *MAY)
+        answer = post(browser, path, shown(browser, path) | {"version": "0" * 32})
+        assert answer.status_code == 409, name
+        assert "Nothing was done" in words(answer), name
+        assert not StaffAct.objects.filter(act=name).exists(), name
+        if "note" in answer.content.decode():
+            assert NOTE["note"] in answer.content.decode(), name
+        assert post(browser, path, fields_in(answer)).status_code == 303, name
+
+
+def test_no_act_without_its_permission_or_its_token(book: Book) -> None:
+    for name, path in every_act(book).items():
+        form = shown(clerk("clara", *MAY), path)
+        for browser in (clerk("nobody"), clerk("clara", *MAY, enforce_csrf_checks=True)):
+            assert browser.post(path, form | NOTE).status_code == 403, name
+        assert clerk("nobody").get(path).status_code == 403, name
+    assert not StaffAct.objects.exists()
+
+
+def test_no_act_without_its_audit_row(book: Book) -> None:
+    acts = every_act(book)
+    browser = clerk("clara", *MAY)
+    forms = {path: shown(browser, path) for path in acts.values()}
+    before = rows_of_money()
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE shop_staffact ADD CONSTRAINT broken CHECK (act = '') NOT VALID")
+    try:
+        for name, path in acts.items():
+            answer = post(browser, path, forms[path])
+            assert answer.status_code == 503 and "could not be written down" in words(answer), name
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("ALTER TABLE shop_staffact DROP CONSTRAINT broken")
+    assert rows_of_money() == before
+    assert book.refunds() == []
+
+
+def rows_of_money() -> list[Any]:
+    """What acts move. Leases and looks aside: taking a lease and giving it back moves nothing."""
+    return [
+        list(Order.objects.order_by("pk").values_list("pk", "status", "closing_reason")),
+        list(Payment.objects.order_by("pk").values_list("pk", "phase", "refunded_minor")),
+        list(Attempt.objects.order_by("pk").values_list("pk", "phase", "outcome")),
+        list(Break.objects.order_by("pk").values_list("pk", "resolved_at", "owner", "evidence")),
+        list(WebhookEvent.objects.order_by("pk").values_list("pk", "state", "tries")),
+        list(Mail.objects.order_by("pk").values_list("pk", "state")),
+    ]
+
+
+@pytest.mark.parametrize("page", ["cancel-order", "cancel-at-stripe", "ask-order", "refund", "replay-event"])
+def test_what_is_not_there_is_not_found(book: Book, page: str) -> None:
+    browser = clerk("clara", *MAY)
+    assert browser.get(address(page, "nothing-here")).status_code == 404
+    assert browser.get(address(page, "nothing-here").replace("nothing", "%00")).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "page", ["take-break", "resolve-break", "refund-duplicate", "decide-refund", "send-mail-again"]
+)
+def test_a_number_that_is_not_there_is_not_found(book: Book, page: str) -> None:
+    browser = clerk("clara", *MAY)
+    for number in (404, 10**30):
+        assert browser.get(address(page, number)).status_code == 404
