@@ -59,7 +59,7 @@ def close_order(order_id: str, wish: Wish, by: str, asked_by: Asker, act: Act | 
         raise Problem("request-in-progress", detail, 2, {"order": order_id}) from None
     if wished:
         try:
-            finish_closing(order_id, asked_by)
+            finish_closing(order_id, asked_by, by if asked_by == Asker.STAFF else "")
         except RowBusy:
             log.warning("closing_left_to_completer", order=order_id)
     return Order.objects.get(pk=order_id)
@@ -90,7 +90,7 @@ def _commit_wish(order_id: str, wish: Wish, by: str, asked_by: Asker, act: Act |
         return True
 
 
-def finish_closing(order_id: str, asked_by: Asker) -> None:
+def finish_closing(order_id: str, asked_by: Asker, actor: str = "", act: Act | None = None) -> None:
     """Carry out a committed wish. Whoever calls it: the request, or the completer when the request's process died."""
     calls: list[Call] = []
     deadline = Deadline(settings.PRESS_BUDGET.total_seconds())
@@ -98,16 +98,18 @@ def finish_closing(order_id: str, asked_by: Asker) -> None:
     if payment is not None and payment.intent_id is None:
         payment = _learn_intent(payment, deadline, calls, asked_by)
     if payment is not None:
-        _end(payment, asked_by, deadline, calls)
+        _end(payment, asked_by, deadline, calls, actor, act)
 
 
-def _end(payment: Payment, asked_by: Asker, deadline: Deadline, calls: list[Call]) -> None:
-    lease = take_lease(payment, asked_by=asked_by)
+def _end(
+    payment: Payment, asked_by: Asker, deadline: Deadline, calls: list[Call], actor: str = "", act: Act | None = None
+) -> None:
+    lease = take_lease(payment, asked_by=asked_by, actor=actor)
     if lease is None:
         return
     give_back_connections()
     try:
-        settle(payment, lease, cancel_intent(payment, deadline, calls), asked_by)
+        settle(payment, lease, cancel_intent(payment, deadline, calls), asked_by, actor, act)
     except StaleLease as error:
         log.warning("stale_lease", payment=payment.pk, error=str(error))
 
@@ -126,9 +128,9 @@ def left_closing() -> QuerySet[Payment]:
     return Payment.objects.filter(phase=Payment.Phase.CLOSING, order__closing_since=None).exclude(Exists(undecided))
 
 
-def end_payment(payment: Payment, asked_by: Asker) -> bool:
+def end_payment(payment: Payment, asked_by: Asker, actor: str = "", act: Act | None = None) -> bool:
     """Cancel it at Stripe and settle the answer. Whether it is over now."""
-    _end(payment, asked_by, Deadline(settings.PRESS_BUDGET.total_seconds()), [])
+    _end(payment, asked_by, Deadline(settings.PRESS_BUDGET.total_seconds()), [], actor, act)
     return not Payment.objects.filter(pk=payment.pk, phase=Payment.Phase.CLOSING).exists()
 
 

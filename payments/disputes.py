@@ -18,6 +18,7 @@ from payments.models import Asker, Break, Dispute, Payment, PaymentEvent
 from payments.refund import balance_minor
 from payments.row_lock import again_on_conflict, give_back_connections, locked_payment
 from payments.settle import raise_break
+from shop.acts import Act, witnessed
 from shop.money import money_text
 
 log = structlog.get_logger(__name__)
@@ -26,7 +27,7 @@ log = structlog.get_logger(__name__)
 _STEPS = ("warning_needs_response", "warning_under_review", "needs_response", "under_review")
 
 
-def follow_disputes(payment: Payment, asked_by: Asker) -> bool:
+def follow_disputes(payment: Payment, asked_by: Asker, actor: str = "", act: Act | None = None) -> bool:
     """Bring our rows in line with Stripe's list of this charge's disputes. Whether Stripe answered."""
     if payment.charge_id is None:
         return True
@@ -37,14 +38,16 @@ def follow_disputes(payment: Payment, asked_by: Asker) -> bool:
         log.info("disputes_not_seen", payment=payment.pk, error=str(error))
         return False
     for seen in listed:
-        write_dispute(payment, seen, asked_by)
+        write_dispute(payment, seen, asked_by, actor, act)
     return True
 
 
 @again_on_conflict
-def write_dispute(payment: Payment, seen: SeenDispute, asked_by: Asker) -> bool:
+def write_dispute(
+    payment: Payment, seen: SeenDispute, asked_by: Asker, actor: str = "", act: Act | None = None
+) -> bool:
     """The row, the story and, where the money has gone back already, a break: one transaction. Whether it moved."""
-    with locked_payment(payment.pk, payment.order_id) as (order, locked):
+    with locked_payment(payment.pk, payment.order_id) as (order, locked), witnessed(act):
         row = Dispute.objects.filter(dispute_id=seen.id).first()
         before = row.status if row else ""
         if row is not None and ((row.status, row.amount_minor) == _facts(seen) or _is_older(seen.status, row.status)):
@@ -68,6 +71,7 @@ def write_dispute(payment: Payment, seen: SeenDispute, asked_by: Asker) -> bool:
             from_state=before[:24],
             to_state=seen.status[:24],
             asked_by=asked_by,
+            actor=actor,
             note=f"{money_text(seen.amount_minor, seen.currency)}, {seen.reason}, {seen.id}"[:200],
         )
         _flag_money_lost_twice(order, locked, seen.id, seen.status)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from django.db.models import Q, QuerySet
 
 from orders.models import Order
-from payments.close import finish_closing, left_closing
+from payments.close import end_payment, finish_closing, left_closing
 from payments.complete import Work, complete_attempt, finish
 from payments.disputes import follow_disputes
 from payments.errors import RowBusy
@@ -38,20 +38,22 @@ def reconcile_order(order_id: str, asked_by: Asker, actor: str = "", act: Act | 
     """Ask Stripe about everything of this order, and settle it. Idempotent; never confirms what nobody pressed.
 
     Args:
-        act: of staff, repeatable; its row is written with what the attempt came to, or else by itself.
+        act: of staff, repeatable; its row is written with the first thing that moves, or else by itself.
     """
     before = money_snapshot(order_id)
     answered = True
     try:
         if Order.objects.filter(pk=order_id, closing_since__isnull=False).exists():
-            finish_closing(order_id, asked_by)
+            finish_closing(order_id, asked_by, actor, act)
         for attempt_id in Attempt.objects.filter(order=order_id).undecided().values_list("pk", flat=True):
             answered &= complete_attempt(attempt_id, asked_by, actor, act) is not None
+        for payment in left_closing().filter(order=order_id):
+            answered &= end_payment(payment, asked_by, actor, act)
         open_refunds = Refund.objects.filter(payment__order=order_id).exclude(phase=Refund.Phase.FINISHED)
         for refund_id in list(open_refunds.values_list("pk", flat=True)):
-            answered &= complete_refund(refund_id, asked_by) is not None
+            answered &= complete_refund(refund_id, asked_by, actor, act) is not None
         for payment in Payment.objects.filter(order=order_id, phase=Payment.Phase.SUCCEEDED).select_related("order"):
-            answered &= follow_refunds(payment, asked_by) and follow_disputes(payment, asked_by)
+            answered &= follow_refunds(payment, asked_by, actor, act) and follow_disputes(payment, asked_by, actor, act)
     except RowBusy:
         answered = False
     if act is not None:

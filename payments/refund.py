@@ -143,13 +143,17 @@ def left_in_words(payment: Payment) -> str:
 # --- call -------------------------------------------------------------------------------------------------------------
 
 
-def carry_out_refund(refund: Refund, lease: Lease, asked_by: Asker) -> Refund:
-    """Ask Stripe for it, and settle what it said; the refund as its row is afterwards."""
+def carry_out_refund(refund: Refund, lease: Lease, asked_by: Asker, actor: str = "", act: Act | None = None) -> Refund:
+    """Ask Stripe for it, and settle what it said; the refund as its row is afterwards.
+
+    Args:
+        actor: who of staff asks now; who asked for the refund unless given. `act`: a question of his to Stripe.
+    """
     calls: list[Call] = []
     give_back_connections()
     seen, failed = _send(refund, Deadline(settings.CONFIRM_TIMEOUT.total_seconds()), calls)
     try:
-        return settle_refund(refund, lease, seen, tuple(calls), asked_by, failed=failed)
+        return settle_refund(refund, lease, seen, tuple(calls), asked_by, failed=failed, actor=actor, act=act)
     except StaleLease as error:
         log.warning("stale_lease", refund=refund.pk, error=str(error))
         return Refund.objects.select_related("payment").get(pk=refund.pk)
@@ -227,24 +231,26 @@ def settle_refund(
     asked_by: Asker,
     *,
     failed: bool = False,
+    actor: str = "",
+    act: Act | None = None,
 ) -> Refund:
     """Write what Stripe has of the refund: the row, the payment's sum, the order at the full sum, in one transaction.
 
     Raises:
         StaleLease: somebody took the refund over; nothing was written.
     """
-    with locked_payment(refund.payment_id, refund.payment.order_id) as (order, payment):
+    with locked_payment(refund.payment_id, refund.payment.order_id) as (order, payment), witnessed(act):
         row = Refund.objects.select_for_update(no_key=True).get(pk=refund.pk)
         if row.lease_token != lease.token:
             raise StaleLease(f"refund {refund.pk}")
         row.payment = payment
         outcome = _outcome_of(seen) if seen else ("failed" if failed else "unknown")
-        _move(order, row, outcome, seen.id if seen else None, calls, asked_by)
+        _move(order, row, outcome, seen.id if seen else None, calls, asked_by, actor)
         _follow(order, payment)
     return row
 
 
-def follow_refunds(payment: Payment, asked_by: Asker) -> bool:
+def follow_refunds(payment: Payment, asked_by: Asker, actor: str = "", act: Act | None = None) -> bool:
     """Bring our refunds in line with Stripe's list of the intent's: later outcomes, and what was refunded in the
     dashboard, which gets a row of its own. Whether Stripe answered."""
     if payment.intent_id is None:
@@ -256,19 +262,21 @@ def follow_refunds(payment: Payment, asked_by: Asker) -> bool:
     except GatewayError as error:
         log.info("refunds_not_seen", payment=payment.pk, error=str(error))
         return False
-    _write_list(payment, listed, asked_by)
+    _write_list(payment, listed, asked_by, actor, act)
     return True
 
 
 @again_on_conflict
-def _write_list(payment: Payment, listed: list[SeenRefund], asked_by: Asker) -> None:
-    with locked_payment(payment.pk, payment.order_id) as (order, locked):
+def _write_list(
+    payment: Payment, listed: list[SeenRefund], asked_by: Asker, actor: str = "", act: Act | None = None
+) -> None:
+    with locked_payment(payment.pk, payment.order_id) as (order, locked), witnessed(act):
         rows = {row.pk: row for row in locked.refunds.select_for_update(no_key=True)}
         by_gateway_id = {row.refund_id: row for row in rows.values() if row.refund_id}
         for seen in listed:
             row = by_gateway_id.get(seen.id) or rows.get(seen.metadata.get("refund", "")) or _adopt(locked, seen)
             row.payment = locked
-            _move(order, row, _outcome_of(seen), seen.id, (), asked_by)
+            _move(order, row, _outcome_of(seen), seen.id, (), asked_by, actor)
         _follow(order, locked)
 
 
@@ -290,7 +298,13 @@ def _outcome_of(seen: SeenRefund) -> str:
 
 
 def _move(
-    order: Order, row: Refund, outcome: str, refund_id: str | None, calls: tuple[Call, ...], asked_by: Asker
+    order: Order,
+    row: Refund,
+    outcome: str,
+    refund_id: str | None,
+    calls: tuple[Call, ...],
+    asked_by: Asker,
+    actor: str = "",
 ) -> None:
     """Up, never down; and whoever holds the row's lease finds its token outdated."""
     before = row.outcome or row.phase
@@ -331,7 +345,7 @@ def _move(
         }
         subject = row.refund_id or row.pk
         raise_break(Break.Kind.STATUS, subject, order, row.payment, row.amount_minor, evidence)
-    _tell(order, row, calls, before, row.outcome, asked_by)
+    _tell(order, row, calls, before, row.outcome, asked_by, actor)
 
 
 def _follow(order: Order, payment: Payment) -> None:
@@ -352,9 +366,17 @@ def _follow(order: Order, payment: Payment) -> None:
         ends.refund_undone(order)
 
 
-def _tell(order: Order, refund: Refund, calls: tuple[Call, ...], before: str, after: str, asked_by: Asker) -> None:
+def _tell(
+    order: Order,
+    refund: Refund,
+    calls: tuple[Call, ...],
+    before: str,
+    after: str,
+    asked_by: Asker,
+    actor: str = "",
+) -> None:
     """The story, in the transaction of the outcome."""
-    actor = str(refund.actor or "")[:80]
+    actor = actor or str(refund.actor or "")[:80]
     events = [called(call, order, refund.payment, None, asked_by, actor) for call in calls]
     if before != after:
         note = f"{money_text(refund.amount_minor, refund.currency)}, {refund.reason}"
@@ -376,13 +398,13 @@ def _tell(order: Order, refund: Refund, calls: tuple[Call, ...], before: str, af
 # --- complete ---------------------------------------------------------------------------------------------------------
 
 
-def complete_refund(refund_id: str, asked_by: Asker) -> Refund | None:
+def complete_refund(refund_id: str, asked_by: Asker, actor: str = "", act: Act | None = None) -> Refund | None:
     """Bring an open refund as far as Stripe allows; None if somebody holds it."""
-    lease = take_lease(Refund(pk=refund_id), asked_by=asked_by)
+    lease = take_lease(Refund(pk=refund_id), asked_by=asked_by, actor=actor)
     if lease is None:
         return None
     refund = Refund.objects.select_related("payment").get(pk=refund_id)
-    return carry_out_refund(refund, lease, asked_by)
+    return carry_out_refund(refund, lease, asked_by, actor, act)
 
 
 def due_refunds(limit: int = 100) -> list[str]:

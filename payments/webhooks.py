@@ -92,7 +92,7 @@ def replay_event(event_id: str, act: Act) -> WebhookEvent:
         with witnessed(act):
             row.state, row.next_try_at, row.tries = WebhookEvent.State.STORED, timezone.now(), 0
             row.save(update_fields=["state", "next_try_at", "tries"])
-    work_webhooks(event_id)
+    work_webhooks(event_id, actor=act.who.name)
     row.refresh_from_db()
     return row
 
@@ -103,7 +103,7 @@ def event_snapshot(event_id: str) -> Snapshot:
     return {"state": row.state, "tries": row.tries, "note": row.note}
 
 
-def work_webhooks(event_id: str | None = None, limit: int = 100) -> int:
+def work_webhooks(event_id: str | None = None, limit: int = 100, actor: str = "") -> int:
     """Work on stored events that are due, or on one; how many are done now. A busy order is tried again, never lost.
 
     The row is taken by moving `next_try_at` on before the work: a worker that dies in the middle has only delayed it
@@ -112,7 +112,7 @@ def work_webhooks(event_id: str | None = None, limit: int = 100) -> int:
     done = 0
     for row in _take_due(event_id, limit):
         try:
-            done += _work(row)
+            done += _work(row, actor)
         except Exception:
             log.exception("webhook_failed", event_id=row.event_id)
             _later(row, "failed, see the log")
@@ -143,7 +143,9 @@ def _take_due(event_id: str | None, limit: int) -> list[WebhookEvent]:
     return rows
 
 
-def _work(row: WebhookEvent) -> bool:
+def _work(row: WebhookEvent, actor: str = "") -> bool:
+    """`actor`: of staff who replays it."""
+    asked_by = Asker.STAFF if actor else Asker.WEBHOOK
     env = row.metadata.get("env")
     if row.livemode != settings.STRIPE_SECRET_KEY.startswith(("sk_live_", "rk_live_")):
         return _done(row, WebhookEvent.State.FOREIGN, "another mode")
@@ -158,20 +160,21 @@ def _work(row: WebhookEvent) -> bool:
     goes_back = row.type.startswith((*_ABOUT_REFUNDS, _ABOUT_DISPUTES))
     if goes_back and payment.phase != Payment.Phase.SUCCEEDED and not payment.is_over:
         # What goes back was taken first, and that may be news to us: without it there is nothing to take it from.
-        looked, _ = ask_stripe(payment.order, Asker.WEBHOOK, row.event_id)
+        looked, _ = ask_stripe(payment.order, asked_by, actor or row.event_id)
         if not looked:
             return _later(row, "the order is busy, or Stripe did not answer")
         payment.refresh_from_db()
     if row.type.startswith(_ABOUT_REFUNDS):
-        followed = follow_refunds(payment, Asker.WEBHOOK)
+        followed = follow_refunds(payment, asked_by, actor)
         return _done(row, WebhookEvent.State.DONE) if followed else _later(row, "Stripe did not answer")
     if row.type.startswith(_ABOUT_DISPUTES):
-        followed = follow_disputes(payment, Asker.WEBHOOK)
+        followed = follow_disputes(payment, asked_by, actor)
         return _done(row, WebhookEvent.State.DONE) if followed else _later(row, "Stripe did not answer")
     if not row.type.startswith(("payment_intent.", "charge.")):
         return _done(row, WebhookEvent.State.DONE, "nothing to do")
     failed = row.type in ("payment_intent.payment_failed", "charge.failed")
-    looked, _ = ask_stripe(payment.order, Asker.WEBHOOK, row.event_id, event_key=row.request_key if failed else "")
+    event_key = row.request_key if failed else ""
+    looked, _ = ask_stripe(payment.order, asked_by, actor or row.event_id, event_key=event_key)
     return _done(row, WebhookEvent.State.DONE) if looked else _later(row, "the order is busy, or Stripe did not answer")
 
 

@@ -88,8 +88,12 @@ class Act:
 
     def write(self) -> None:
         """The audit row. Two posts of one form at one moment: the unique index rolls the later one back."""
-        if self.is_done():
-            return
+        after = self.snapshot()
+        if self.is_done() or (self.repeatable and after == self.before):
+            return  # a question that has moved nothing so far: record() writes it down in the end
+        self._insert(after)
+
+    def _insert(self, after: Snapshot) -> None:
         try:
             StaffAct.objects.create(
                 actor_id=self.who.user.pk,
@@ -101,7 +105,7 @@ class Act:
                 address=self.who.address,
                 agent=self.who.agent,
                 before=self.before,
-                after=self.snapshot(),
+                after=after,
                 note=self.note[:400],
             )
         except IntegrityError as error:
@@ -115,8 +119,9 @@ class Act:
     def record(self) -> None:
         """Write down an act that has changed no row of ours, such as a question to Stripe that told nothing new."""
         if not self.is_done():
-            with transaction.atomic(durable=True), witnessed(self):
-                pass
+            with transaction.atomic(durable=True):
+                self.begin()
+                self._insert(self.before)
 
 
 @contextmanager

@@ -1,0 +1,145 @@
+"""Ask Stripe now, from the desk: one order, a selection, a day; before and after, harmless, and written down."""
+
+import datetime
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from orders.models import Order
+from payments.desk import questions
+from payments.models import Attempt, PaymentEvent, Refund
+from payments.refund import Ask, refund_once
+from shop.models import StaffAct
+from tests.book import REFUND, Book
+from tests.payments.paying import let_leases_end, placed_order, press
+from tests.payments.planting import paid_order, payment_of
+from tests.payments.staff import address, at_once, clerk, fields_in, said, shown, words
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+MAY = "payments.reconcile_payment"
+
+
+def unknown_order(book: Book) -> Order:
+    order, client = placed_order()
+    book.rule("reset", when="after", times=None)
+    press(client, order)
+    book.clear_rules()
+    let_leases_end(order)
+    return order
+
+
+def day_page(day: object = "") -> str:
+    return f"{address('ask-day')}?day={day or timezone.now().date()}"
+
+
+def test_the_message_says_what_was_and_what_is(book: Book) -> None:
+    order = unknown_order(book)
+    browser = clerk("clara", MAY)
+    path = address("ask-order", order.pk)
+    answer = browser.post(path, shown(browser, path))
+    assert answer.status_code == 303
+    assert "order: pending → paid" in said(answer) and "press 1: unknown → succeeded" in said(answer)
+    row = StaffAct.objects.get()
+    assert (row.act, row.actor_name, row.order_id) == ("ask Stripe", "clara", order.pk)
+    assert (row.before["order"], row.after["order"]) == ("pending", "paid")
+
+
+def test_it_may_be_repeated_and_is_one_act_however_often_its_form_comes(book: Book) -> None:
+    order = unknown_order(book)
+    browser = clerk("clara", MAY)
+    path = address("ask-order", order.pk)
+    form = shown(browser, path)
+    answers = at_once(*(lambda: clerk("clara", MAY).post(path, form) for _ in range(3)))
+    assert [one.status_code for one in answers] == [303] * 3
+    assert said(browser.post(path, form)) == "Stripe was asked. Nothing has changed."
+    assert StaffAct.objects.count() == 1
+    assert len(book.succeeded(order.pk)) == 1
+
+
+def test_a_silent_stripe_is_told_so_and_nothing_is_concluded(book: Book) -> None:
+    order = unknown_order(book)
+    book.rule("reset", path="/v1/payment_intents/*", method="GET", when="before", times=None)
+    book.rule("reset", when="before", times=None)
+    browser = clerk("clara", MAY)
+    path = address("ask-order", order.pk)
+    answer = browser.post(path, shown(browser, path))
+    assert answer.status_code == 303
+    assert Attempt.objects.get().outcome == "unknown"
+    book.clear_rules()
+
+
+def test_everything_that_moves_carries_the_name_of_who_asked(book: Book) -> None:
+    order = paid_order()
+    book.rule("reset", path=REFUND, when="after", times=None)
+    refund_once(payment_of(order), Ask("k", "f", 100, "duplicate", None))
+    book.clear_rules()
+    Refund.objects.update(locked_until=None)
+    newest = PaymentEvent.objects.order_by("-pk").values_list("pk", flat=True)[0]
+    browser = clerk("clara", MAY)
+    path = address("ask-order", order.pk)
+    answer = browser.post(path, shown(browser, path))
+    assert "refund" in said(answer)
+    moved = PaymentEvent.objects.filter(pk__gt=newest)
+    assert moved.filter(kind="refund", to_state="succeeded").exists()
+    assert set(moved.values_list("asked_by", "actor")) == {("staff", "clara")}
+    row = StaffAct.objects.get()
+    assert row.before != row.after
+
+
+def test_a_selection_is_asked_about_a_few_at_a_time(book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(questions, "AT_ONCE", 2)
+    orders = [unknown_order(book) for _ in range(3)]
+    browser = clerk("clara", MAY)
+    path = address("ask-selection") + "?" + "&".join(f"order={one.pk}" for one in orders)
+    page = browser.get(path)
+    assert "3 orders to ask about" in words(page)
+    first = browser.post(path, fields_in(page))
+    assert "1 more to ask about" in words(first) and "unknown" in words(first) and "succeeded" in words(first)
+    assert StaffAct.objects.count() == 2
+    last = browser.post(path, fields_in(first))
+    assert "That was all" in words(last)
+    assert {one.status for one in Order.objects.all()} == {"paid"}
+    again = browser.post(path, fields_in(first))  # reload
+    assert "Nothing has changed" in words(again)
+    assert StaffAct.objects.count() == 3
+
+
+def test_a_day_has_what_is_open_of_it_and_nothing_else(book: Book) -> None:
+    mine, other = unknown_order(book), unknown_order(book)
+    Attempt.objects.filter(order=other).update(claimed_at=timezone.now() - datetime.timedelta(days=2))
+    paid_order()
+    browser = clerk("clara", MAY)
+    page = browser.get(day_page())
+    assert "1 order to ask about" in words(page)
+    done = browser.post(day_page(), fields_in(page))
+    assert mine.number in words(done) and other.number not in words(done) and "That was all" in words(done)
+    assert "Nothing is open" in words(browser.get(day_page()))
+    assert Order.objects.get(pk=other.pk).status == "pending"
+
+
+@pytest.mark.parametrize("day", ["", "yesterday", "2026-02-30", "0000-00-00", "9999-12-31", "0001-01-01", "%00"])
+def test_a_day_that_cannot_be_read_is_asked_for_again(book: Book, day: str) -> None:
+    browser = clerk("clara", MAY)
+    answer: Any = browser.get(f"{address('ask-day')}?day={day}")
+    assert answer.status_code in (200, 422)
+    assert "Day (UTC)" in words(answer)
+
+
+def test_a_form_without_its_key_asks_nothing(book: Book) -> None:
+    unknown_order(book)
+    browser = clerk("clara", MAY)
+    for key in ("", "\x00", "k" * 200, "a:b"):
+        answer = browser.post(day_page(), {"form_key": key, "after": ""})
+        assert answer.status_code == 303
+    assert not StaffAct.objects.exists()
+
+
+def test_nobody_asks_without_the_permission_or_the_token(book: Book) -> None:
+    order = unknown_order(book)
+    for path in (address("ask-order", order.pk), day_page(), address("ask-selection") + f"?order={order.pk}"):
+        form = shown(clerk("clara", MAY), path)
+        for browser in (clerk("nobody"), clerk("clara", MAY, enforce_csrf_checks=True)):
+            assert browser.post(path, form).status_code == 403
+    assert Attempt.objects.get().outcome == "unknown"
