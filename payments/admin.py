@@ -28,8 +28,8 @@ class PaymentAdmin(ReadOnly, admin.ModelAdmin[Payment]):
         "captured",
         "refunded",
         "card",
-        "intent_id",
         "created_at",
+        "intent_id",
     ]
     list_filter = [StateFilter, "phase", "currency", "created_at"]
     list_select_related = ["order"]

@@ -27,6 +27,8 @@ LARGEST_EVENT = 1024 * 1024  # bytes
 TRIES_BEFORE_BREAK = 6
 _ABOUT_REFUNDS = ("refund.", "charge.refund")
 _ABOUT_DISPUTES = "charge.dispute."
+# What we write into metadata. Another system's may hold anything, a shopper's data as well: only its names are kept.
+_OUR_METADATA = ("order", "payment", "refund", "duplicate_of", "env")
 
 
 @csrf_exempt
@@ -74,7 +76,7 @@ def _row_of(event: Event) -> WebhookEvent:
         livemode=event.livemode,
         object_id=event.object_id,
         intent_id=event.intent_id,
-        metadata=event.metadata,
+        metadata={name: worth if name in _OUR_METADATA else "…" for name, worth in event.metadata.items()},
         request_key=event.request_key,
         created_at_gateway=datetime.datetime.fromtimestamp(event.created, datetime.UTC),
         next_try_at=timezone.now(),

@@ -7,12 +7,13 @@ from urllib.parse import urlencode
 from django.conf import settings
 from django.db.models import Sum
 from django.http import HttpRequest
-from django.urls import NoReverseMatch, reverse
+from django.urls import reverse
 from django.utils import timezone
 
 from orders.models import Order
 from orders.personal import email_for, text_for
 from payments.alarms import break_page
+from payments.desk.offers import offers
 from payments.desk.story import moment_of, story_of
 from payments.models import Attempt, Break, Outcome, Payment, Refund
 from payments.refund import left_to_refund, withheld_minor
@@ -40,6 +41,7 @@ def payment_page(request: HttpRequest, payment: Payment) -> dict[str, Any]:
         "amounts": amounts(payment, attempts),
         "at_stripe": [(name, one, stripe_page(one)) for name, one in _gateway_ids(payment)],
         "other_payments": [one for one in payments if one.pk != payment.pk],
+        "offers": sorted(offers(order, request.user), key=lambda offer: offer.why_not != ""),
         "breaks": [_shown(found) for found in _open_breaks(order)],
         "story": story,
         "money_only": money_only,
@@ -138,10 +140,7 @@ def _shown(found: Break) -> dict[str, Any]:
 
 
 def _runbook(found: Break) -> str:
-    try:
-        return reverse("desk:runbook-page", args=[break_page(found.kind, str(found.evidence.get("found_by", "")))])
-    except NoReverseMatch:
-        return ""
+    return reverse("desk:runbook-page", args=[break_page(found.kind, str(found.evidence.get("found_by", "")))])
 
 
 def _age(age: datetime.timedelta) -> str:

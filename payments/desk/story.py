@@ -15,8 +15,8 @@ from django.urls import reverse
 from django.utils import timezone
 
 from orders.models import Order
+from payments.desk.changes import changes
 from payments.models import Attempt, Break, DuplicatesStopped, Payment, PaymentEvent, Refund, WebhookEvent
-from shop.acts import Snapshot
 from shop.models import StaffAct
 from shop.money import money_text
 
@@ -130,9 +130,7 @@ def _all(asked: _Asked) -> Iterator[Row]:
 
 
 def _of_order(order: Order) -> Iterator[Row]:
-    yield Row(
-        order.placed_at, "order", f"Order {order.number} placed", "shopper", now="pending", key=order.idempotency_key
-    )
+    yield Row(order.placed_at, "order", f"Order {order.number} placed", "shopper", key=order.idempotency_key)
     for at, word in ((order.paid_at, "paid"), (order.fulfilled_at, "fulfilled"), (order.closed_at, "closed")):
         if at is not None:
             yield Row(at, "order", f"Order {word}", now=order.status if word == "closed" else word)
@@ -270,7 +268,8 @@ def _acts(asked: _Asked) -> Iterator[Row]:
     if asked.money_only:
         acts = acts.filter(act__in=_MONEY_ACTS)
     for act in acts.order_by("-at", "-id")[: asked.most]:
-        changed = differences(act.before, act.after) or ["nothing of the order changed by it"]
+        moved = changes(act.before, act.after, asked.order.currency)
+        changed = [f"{one.what}: {one.before} → {one.after}" for one in moved] or ["changed no row of the order"]
         note = [f"“{act.note}”"] if act.note else []
         where = f" from {act.address}" if act.address else ""
         details = (*note, act.subject, *changed)
@@ -284,41 +283,6 @@ def _stopped(asked: _Asked) -> Iterator[Row]:
         what = f"{one.count} duplicate {requests} stopped by layer {one.layer}: {_LAYERS.get(one.layer, 'another')}"
         since = f"the first at {one.first_at:%H:%M:%S}; counted in batches, so about"
         yield Row(one.last_at, "stopped", what, key=one.last_key, details=(since,) if one.count > 1 else ())
-
-
-# --- Before and after -------------------------------------------------------------------------------------------------
-
-
-def differences(before: Snapshot, after: Snapshot) -> list[str]:
-    """What an act has changed, one line for each fact: `payments 1: open, 0, 0 → canceled, 0, 0`."""
-    then, now = dict(_flat(before)), dict(_flat(after))
-    return [
-        f"{name}: {then.get(name, 'none')} → {now.get(name, 'none')}"
-        for name in sorted({*then, *now})
-        if then.get(name, "none") != now.get(name, "none")
-    ]
-
-
-def _flat(value: object, name: str = "") -> Iterator[tuple[str, str]]:
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            yield from _flat(inner, f"{name} {key}".strip())
-    elif isinstance(value, list):
-        yield name, ", ".join(_plain(one) for one in value) or "none"
-    else:
-        yield name, _plain(value)
-
-
-def _plain(value: object) -> str:
-    match value:
-        case None | "":
-            return "none"
-        case True:
-            return "yes"
-        case False:
-            return "no"
-        case _:
-            return str(value)
 
 
 def moment_of(text: str) -> datetime.datetime | None:

@@ -469,6 +469,14 @@ def test_other_environments_and_modes_are_foreign_and_ignored(book: Book) -> Non
     assert Break.objects.count() == 0
 
 
+def test_what_another_system_wrote_into_metadata_is_not_kept(book: Book) -> None:
+    """ST9: staff see that it was there, and not what it said."""
+    metadata = {"env": "test", "order": "o1", "customer_email": "ada@example.com", "note": "ring 555 0100"}
+    assert deliver(an_event(intent={"metadata": metadata})) == 200
+    kept = {"env": "test", "order": "o1", "customer_email": "…", "note": "…"}
+    assert WebhookEvent.objects.get().metadata == kept
+
+
 def test_the_intent_says_whose_it_is_not_the_order_that_metadata_names(book: Book) -> None:
     """FAILURES 50, 53: another order's id in the metadata moves nothing of that order."""
     (mine, _), (other, _) = lost_press(book), lost_press(book)
