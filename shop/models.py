@@ -50,6 +50,12 @@ class Product(models.Model):
         return cls.objects.filter(pk=product_id, stock__gte=quantity).update(stock=F("stock") - quantity) == 1
 
     @classmethod
+    def correct_stock(cls, product_id: int, difference: int) -> bool:
+        """Staff's correction (shop/stock.py), unless more would go than is there. One conditional UPDATE."""
+        there = cls.objects.filter(pk=product_id, stock__gte=-difference)
+        return there.update(stock=F("stock") + difference) == 1
+
+    @classmethod
     def return_stock(cls, product_id: int, quantity: int) -> None:
         """Put a hold back. The caller makes sure that it happens once, by the order's status under its lock."""
         cls.objects.filter(pk=product_id).update(stock=F("stock") + quantity)
@@ -142,6 +148,7 @@ class StaffAct(models.Model):
         indexes = [
             models.Index(fields=["order_id", "at"], condition=~Q(order_id=""), name="staff_act_by_order"),
             models.Index(fields=["actor", "-at"], name="staff_act_by_actor"),
+            models.Index(fields=["subject", "-id"], name="staff_act_by_subject"),
         ]
 
     def __str__(self) -> str:
