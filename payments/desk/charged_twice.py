@@ -111,15 +111,16 @@ class Answer:
 def answer(picture: Picture) -> Answer:
     case = case_of(picture)
     words, about = WORDS[case], _about(picture, case)
+    several = len(about.monies) > 1
     told = {
         "order": _and([f"order {money.order.number}" for money in about.monies]),
-        "once": "once" if len(about.monies) == 1 else "once each",
-        "charges": _list(about.charges),
-        "second": _list(about.of(Kind.SECOND)),
-        "holds": _list(about.of(Kind.HOLD)),
-        "back": _list([one for one in about.of(Kind.BACK) if one.state != State.STUCK]),
-        "stuck": _list([one for one in about.of(Kind.BACK) if one.state == State.STUCK]),
-        "all_lines": "".join(f"\n- {_in_letter(one)}" for one in about.of(Kind.CHARGE, Kind.UNEXPLAINED)),
+        "once": "once each" if several else "once",
+        "charges": _list(about.charges, several),
+        "second": _list(about.of(Kind.SECOND), several),
+        "holds": _list(about.of(Kind.HOLD), several),
+        "back": _list([one for one in about.of(Kind.BACK) if one.state != State.STUCK], several),
+        "stuck": _list([one for one in about.of(Kind.BACK) if one.state == State.STUCK], several),
+        "all_lines": "".join(f"\n- {_in_letter(one, several)}" for one in about.of(Kind.CHARGE, Kind.UNEXPLAINED)),
         "goods": _goods(about.bought_close_together),
     }
     body = words.letter.format(**told)
@@ -172,20 +173,16 @@ def _framed(body: str, reference: str) -> str:
     return f"Hello,\n\n{body}\n\nYour reference: {reference}\n"
 
 
-def _list(lines: list[Line]) -> str:
-    return "\n".join(f"- {_in_letter(line)}" for line in lines)
+def _list(lines: list[Line], with_order: bool = False) -> str:
+    return "\n".join(f"- {_in_letter(line, with_order)}" for line in lines)
 
 
-def _in_letter(line: Line) -> str:
+def _in_letter(line: Line, with_order: bool) -> str:
     """A line as the shopper can compare it: amount, day, card, order. What only the sweep found has no day we know."""
-    parts = [line.amount_text]
-    if not line.at_is_found:
-        parts.append(f"on {line.at.day} {line.at:%B %Y}")
-    if line.last_four:
-        parts.append(f"card ending {line.last_four}")
-    if line.order:
-        parts.append(f"order {line.order.number}")
-    return ", ".join(parts)
+    day = "" if line.at_is_found else f" on {line.at.day} {line.at:%B %Y}"
+    card = f", card ending {line.last_four}" if line.last_four else ""
+    order = f", order {line.order.number}" if line.order and with_order else ""
+    return f"{line.amount_text}{day}{card}{order}"
 
 
 def _and(words: list[str]) -> str:

@@ -1,7 +1,7 @@
 """The page that answers "was I charged twice?": whatever names the money is enough. It never calls Stripe."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from django.db.models import Q
@@ -12,10 +12,12 @@ from orders.models import Order
 from orders.personal import email_for
 from payments.desk.charged_twice import WINDOW, Answer, Picture, answer, answer_stray
 from payments.desk.find import MOST, find
+from payments.desk.offers import Offer, offers
 from payments.desk.pages import in_frame, staff_page
 from payments.desk.statement import Line, Money, money_of, stray_line
 
 _ORDERS_OF_A_SHOPPER = 20
+_ORDERS_WITH_ACTS = 3  # of more, the page of each order alone shows what can be done
 
 
 @staff_page("payments.view_payment")
@@ -35,6 +37,7 @@ class Row:
     answer: Answer
     email: str
     by_email_only: bool
+    offers: list[Offer] = field(default_factory=list)
 
     @property
     def order(self) -> Order:
@@ -49,7 +52,7 @@ def _answered(text: str, viewer: Any) -> dict[str, Any]:
     people = {_person(order) for order in found.orders}
     emails = {order.email.casefold() for order in found.orders}
     if len(people) > 1 and len(emails) > 1:
-        rows = [_row(money, viewer, by_email_only=False) for money in money_of(found.orders)]
+        rows = [_row(money, viewer) for money in money_of(found.orders)]
         return {"choices": rows, "more": found.more}
     return _of_one_shopper(found.orders, viewer) | {"more": found.more or len(found.orders) > _ORDERS_OF_A_SHOPPER}
 
@@ -62,7 +65,8 @@ def _of_one_shopper(found: list[Order], viewer: Any) -> dict[str, Any]:
     own = [money for money in monies if _person(money.order) == of_person]
     others = [money for money in monies if _person(money.order) != of_person]
     picture = Picture(own, also_charged=_charged_at_about(own, others))
-    rows = [_row(money, viewer, by_email_only=money in others) for money in [*own, *others]]
+    rows = [_row(money, viewer, acts=number < _ORDERS_WITH_ACTS) for number, money in enumerate(own)]
+    rows += [_row(money, viewer, by_email_only=True) for money in others]
     return {"answer": answer(picture), "lines": picture.lines, "rows": rows, "own": own, "others": others}
 
 
@@ -102,5 +106,7 @@ def _charged_at_about(own: list[Money], others: list[Money]) -> bool:
     return any(abs(one.at - other.at) <= WINDOW for one in charged(own) for other in charged(others))
 
 
-def _row(money: Money, viewer: Any, *, by_email_only: bool) -> Row:
-    return Row(money, answer(Picture([money])), email_for(viewer, money.order.email), by_email_only)
+def _row(money: Money, viewer: Any, *, by_email_only: bool = False, acts: bool = False) -> Row:
+    said = answer(Picture([money]))
+    can_be_done = offers(money.order, viewer) if acts else []
+    return Row(money, said, email_for(viewer, money.order.email), by_email_only, can_be_done)

@@ -249,7 +249,7 @@ _REFUND = {
     "created_at": _AGO,
 }
 _BREAK = {
-    "id": "-i",
+    "id": "i + 1000000",
     "subject": "'ch_dup_' || i",
     "order_id": _ORDER_ID,
     "evidence": "jsonb_build_object('intent', 'pi_dup_' || i, 'refund', jsonb_build_object('id', 're_dup_' || i))",
@@ -283,8 +283,8 @@ def test_200_000_orders_are_searched_by_index_alone(many: dict[str, str]) -> Non
     for name in ("", *many.values()):
         with CaptureQueriesContext(connection) as asked:
             assert staff.get("/admin/payments/payment/", {"q": name}).status_code == 200
-        lists = [one["sql"] for one in asked if " FROM " in one["sql"] and " LIMIT " in one["sql"]]
-        assert lists
+        lists = [one["sql"] for one in asked if " FROM " in one["sql"] and " COUNT(*) " not in one["sql"]]
+        assert [sql for sql in lists if " LIMIT " in sql and "payments_payment" in sql]
         for sql in lists:
             assert tables_read_whole(sql) == set(), sql
 
