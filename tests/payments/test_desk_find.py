@@ -284,7 +284,7 @@ def test_200_000_orders_are_searched_by_index_alone(many: dict[str, str]) -> Non
         with CaptureQueriesContext(connection) as asked:
             assert staff.get("/admin/payments/payment/", {"q": name}).status_code == 200
         lists = [one["sql"] for one in asked if " FROM " in one["sql"] and " COUNT(*) " not in one["sql"]]
-        assert [sql for sql in lists if " LIMIT " in sql and "payments_payment" in sql]
+        assert any('FROM "payments_payment"' in sql for sql in lists)
         for sql in lists:
             assert tables_read_whole(sql) == set(), sql
 
