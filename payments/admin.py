@@ -5,17 +5,20 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.contrib.admin.utils import quote, unquote
-from django.db.models import QuerySet
+from django.db.models import OuterRef, QuerySet, Subquery
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
+from django.utils.timesince import timesince
 
 from orders.admin import ReadOnly
 from orders.personal import email_for
+from payments.alarms import break_page
 from payments.desk.filters import StateFilter
 from payments.desk.find import MOST, find_payments
 from payments.desk.payment_page import payment_page
-from payments.models import Attempt, Break, Payment, WebhookEvent
+from payments.desk.questions import MOST_CHOSEN, ask_about
+from payments.models import Attempt, Break, Payment, RefundProposal, WebhookEvent
 from shop.money import money_text
 
 
@@ -37,6 +40,14 @@ class PaymentAdmin(ReadOnly, admin.ModelAdmin[Payment]):
     search_fields = ["pk"]  # shows the box; find.py searches
     show_full_result_count = False
     fields = ()  # the page is payments/desk/payment_page.py
+    actions = ["ask_stripe_now"]
+
+    @admin.action(description="Ask Stripe now", permissions=["reconcile"])
+    def ask_stripe_now(self, request: HttpRequest, queryset: QuerySet[Payment]) -> HttpResponse:
+        return ask_about(request, list(queryset.values_list("order_id", flat=True)[: MOST_CHOSEN + 1]))
+
+    def has_reconcile_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("payments.reconcile_payment")
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
@@ -112,21 +123,85 @@ class AttemptAdmin(ReadOnly, admin.ModelAdmin[Attempt]):
 
 @admin.register(WebhookEvent)
 class WebhookEventAdmin(ReadOnly, admin.ModelAdmin[WebhookEvent]):
-    list_display = ["type", "state", "intent_id", "received_at", "tries", "note", "event_id"]
+    """The inbox of Stripe's events. Only hints are kept of them: no card, no address, no secret (EXPERIENCE ST9)."""
+
+    list_display = ["type", "state", "why", "about", "received_at", "tries", "event_id", "replay"]
     list_filter = ["state", "type", "received_at"]
     search_fields = ["event_id__exact", "intent_id__exact", "object_id__exact"]
+    search_help_text = "Event, intent or other id of Stripe's; or an order's number"
+    show_full_result_count = False
+    fieldsets = [
+        (None, {"fields": ["event_id", "type", "state", "why", "replay", "about"]}),
+        ("What it holds", {"fields": ["object_id", "intent_id", "livemode", "named", "request_key"]}),
+        ("Time", {"fields": ["created_at_gateway", "received_at", "tries", "next_try_at", "done_at"]}),
+    ]
+    readonly_fields = ["why", "replay", "about", "named", "received_at"]
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[WebhookEvent], search_term: str
+    ) -> tuple[QuerySet[WebhookEvent], bool]:
+        found, more = super().get_search_results(request, queryset, search_term)
+        intents = Payment.objects.filter(order__number=search_term.strip().upper(), intent_id__isnull=False)
+        return found | queryset.filter(intent_id__in=intents.values("intent_id")), more
+
+    @admin.display(description="why it is where it is")
+    def why(self, event: WebhookEvent) -> str:
+        if event.state != WebhookEvent.State.STORED:
+            return event.note or event.state
+        if not event.tries:
+            return "waits for its first try"
+        return f"parked after {event.tries} tries: {event.note or '-'}; again at {event.next_try_at:%H:%M:%S} UTC"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[WebhookEvent]:
+        payment = Payment.objects.filter(intent_id=OuterRef("intent_id")).values("pk")[:1]
+        return super().get_queryset(request).annotate(payment_pk=Subquery(payment))
+
+    @admin.display(description="payment")
+    def about(self, event: WebhookEvent) -> str:
+        payment_pk = getattr(event, "payment_pk", None)
+        if payment_pk is None:
+            return event.intent_id or "-"
+        page = reverse("admin:payments_payment_change", args=[quote(payment_pk)])
+        return format_html('<a href="{}">{}</a>', page, event.intent_id)
+
+    @admin.display(description="metadata")
+    def named(self, event: WebhookEvent) -> str:
+        """Ours as it is; what others may have written there is not shown."""
+        shown = {name: worth if name in _OUR_METADATA else "…" for name, worth in event.metadata.items()}
+        return ", ".join(f"{name}: {worth}" for name, worth in shown.items()) or "-"
+
+    @admin.display(description="")
+    def replay(self, event: WebhookEvent) -> str:
+        return format_html('<a href="{}">Replay</a>', reverse("desk:replay-event", args=[event.event_id]))
+
+
+_OUR_METADATA = ("order", "payment", "refund", "env", "duplicate_of")
 
 
 @admin.register(Break)
 class BreakAdmin(ReadOnly, admin.ModelAdmin[Break]):
-    list_display = ["kind", "subject", "payment_link", "amount", "found_at", "resolved_at", "resolved_by", "proposal"]
-    list_filter = ["kind", ("resolved_at", admin.EmptyFieldListFilter)]
+    """What differs between Stripe's book and our rows, with what can be done about it."""
+
+    list_display = ["kind", "age", "amount", "subject", "payment_link", "owner", "proposal", "note", "runbook", "acts"]
+    list_filter = ["kind", ("resolved_at", admin.EmptyFieldListFilter), ("owner", admin.EmptyFieldListFilter)]
+    list_select_related = ["payment", "order", "owner"]
     search_fields = ["subject__exact", "order__number__iexact"]
+    search_help_text = "Intent, charge or refund; or an order's number"
+    fieldsets = [
+        (None, {"fields": ["kind", "subject", "amount", "payment_link", "proposal", "runbook", "acts"]}),
+        ("Who looks into it", {"fields": ["owner", "found_at", "resolved_at", "resolved_by", "note"]}),
+        ("What was seen", {"fields": ["evidence"]}),
+    ]
+    readonly_fields = ["age", "amount", "payment_link", "proposal", "runbook", "acts", "found_at"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Break]:
-        return super().get_queryset(request).select_related("payment", "order")
+        return super().get_queryset(request).select_related("payment", "order", "owner")
 
-    @admin.display(description="amount")
+    @admin.display(description="open for", ordering="found_at")
+    def age(self, found: Break) -> str:
+        return "resolved" if found.resolved_at else timesince(found.found_at, depth=1)
+
+    @admin.display(description="amount", ordering="amount_minor")
     def amount(self, found: Break) -> str:
         if found.amount_minor is None or not found.currency:
             return "-"
@@ -138,7 +213,59 @@ class BreakAdmin(ReadOnly, admin.ModelAdmin[Break]):
 
     @admin.display(description="payment")
     def payment_link(self, found: Break) -> str:
-        if found.payment_id is None:
+        return _payment_link(found.payment) if found.payment else "-"
+
+    @admin.display(description="runbook")
+    def runbook(self, found: Break) -> str:
+        page = break_page(found.kind, str(found.evidence.get("found_by", "")))
+        return format_html('<a href="{}">{}</a>', reverse("desk:runbook-page", args=[page]), page)
+
+    @admin.display(description="acts")
+    def acts(self, found: Break) -> str:
+        """Who may not, and what cannot be, is told on the act's own page."""
+        if found.resolved_at is not None:
             return "-"
-        page = reverse("admin:payments_payment_change", args=[quote(found.payment_id)])
-        return format_html('<a href="{}">{}</a>', page, found.payment)
+        pages = [("take-break", "Take on"), ("resolve-break", "Resolve")]
+        if found.kind == Break.Kind.DOUBLE_CHARGE:
+            pages.insert(0, ("refund-duplicate", "Give back"))
+        links = ((reverse(f"desk:{page}", args=[found.pk]), label) for page, label in pages)
+        return format_html_join(", ", '<a href="{}">{}</a>', links)
+
+
+@admin.register(RefundProposal)
+class RefundProposalAdmin(ReadOnly, admin.ModelAdmin[RefundProposal]):
+    """Refunds above the threshold: proposed by one person, decided by another."""
+
+    list_display = [
+        "amount",
+        "payment_link",
+        "reason",
+        "proposed_by",
+        "proposed_at",
+        "decision",
+        "decided_by",
+        "page",
+    ]
+    list_filter = [("decision", admin.EmptyFieldListFilter), "decision", "proposed_at"]
+    list_select_related = ["payment", "proposed_by", "decided_by"]
+    fields = ["amount", "payment_link", "reason", "note", "proposed_by", "proposed_at", "decision", "decided_by"]
+    readonly_fields = ["amount", "payment_link", "proposed_at"]
+
+    @admin.display(description="amount", ordering="amount_minor")
+    def amount(self, proposal: RefundProposal) -> str:
+        return money_text(proposal.amount_minor, proposal.currency)
+
+    @admin.display(description="payment")
+    def payment_link(self, proposal: RefundProposal) -> str:
+        return _payment_link(proposal.payment)
+
+    @admin.display(description="")
+    def page(self, proposal: RefundProposal) -> str:
+        if proposal.decision:
+            return "-"
+        return format_html('<a href="{}">Decide</a>', reverse("desk:decide-refund", args=[proposal.pk]))
+
+
+def _payment_link(payment: Payment) -> str:
+    page = reverse("admin:payments_payment_change", args=[quote(payment.pk)])
+    return format_html('<a href="{}">{}</a>', page, payment)
