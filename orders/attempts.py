@@ -45,6 +45,15 @@ def newest_attempt(order: Order) -> Press | None:
     return order.attempts.order_by(dead_last, "-number").first()
 
 
+# The press took another amount than the order's total, and all of that has gone back: the order is not paid by it, and
+# "you were not charged" would be a lie.
+OTHER_AMOUNT = "other-amount"
+
+
+def took_other_amount(order: Order) -> bool:
+    return order.attempts.filter(reason=OTHER_AMOUNT).exists()
+
+
 # What an order's last state was when money was found that nobody knew of, or was sure of, until then.
 _IN_DOUBT = ("unknown", "processing", "open", "closing")
 

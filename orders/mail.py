@@ -20,7 +20,7 @@ from django.db.models import F
 from django.template.loader import render_to_string
 from django.utils import timezone
 
-from orders.attempts import GivenBack, refund_of, was_found
+from orders.attempts import GivenBack, refund_of, took_other_amount, was_found
 from orders.mail_links import new_link
 from orders.mail_truth import Say, what_to_say
 from orders.models import Mail, Order
@@ -150,6 +150,7 @@ def message_of(
         "lines": order.lines.all(),
         "payment": payment,
         "refund": refund,
+        "other_amount": took_other_amount(order),
         "left_minor": payment.captured_minor - payment.refunded_minor if payment else 0,
         "found": mail.kind == Mail.Kind.RECEIPT and was_found(order),
         "held": order.status == Order.Status.PENDING and order.expires_at > timezone.now(),

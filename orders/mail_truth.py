@@ -2,7 +2,7 @@
 
 from enum import Enum, auto
 
-from orders.attempts import live_attempt, refund_of, was_charged
+from orders.attempts import live_attempt, refund_of, took_other_amount, was_charged
 from orders.models import Mail, Order
 
 
@@ -21,7 +21,9 @@ def what_to_say(mail: Mail) -> Say:
         case Mail.Kind.CANCELED:
             return _not_charged(order) if order.status == Order.Status.CANCELED else Say.NEVER
         case Mail.Kind.FINISH_PAYING:
-            return _not_charged(order) if order.status in (Order.Status.PENDING, Order.Status.EXPIRED) else Say.NEVER
+            if order.status not in (Order.Status.PENDING, Order.Status.EXPIRED) or took_other_amount(order):
+                return Say.NEVER
+            return _not_charged(order)
         case Mail.Kind.REFUND:
             refund = refund_of(order, mail.subject)  # it may have failed after it had succeeded
             return Say.NOW if refund is not None and refund.outcome == "succeeded" else Say.NEVER

@@ -9,7 +9,7 @@ from django.shortcuts import render
 from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
-from orders.attempts import NOT_LIVE, newest_attempt
+from orders.attempts import NOT_LIVE, newest_attempt, took_other_amount
 from orders.checkout import has_entries
 from orders.countries import COUNTRIES
 from orders.links import cancel_path, order_links, pay_path, start_over_path
@@ -21,6 +21,7 @@ from shop.models import Cart, Product
 from shop.pages import SeeOther, personal, with_stripe
 
 _ORDERS_PER_PAGE = 20
+_NOT_PAID = (Shown.OPEN, Shown.DECLINED, Shown.CANCELED, Shown.EXPIRED)
 # States that may change by themselves: the page's script asks (static/js/order.js).
 _HEALING = (Shown.ASKING, Shown.ACTION, Shown.CLOSING)
 
@@ -48,6 +49,8 @@ def order_page(request: HttpRequest, order_id: str) -> HttpResponseBase:
         "stripe_key": settings.STRIPE_PUBLISHABLE_KEY,
         "typed": has_entries(request),
         "undecided": newest is not None and newest.outcome not in NOT_LIVE,
+        # Asked only where "you were not charged" would be said, and a press has been made.
+        "other_amount": newest is not None and state in _NOT_PAID and took_other_amount(order),
     }
     page = render(request, f"orders/order_{state}.html", context)
     # Stripe.js shows the bank's question on this page, when it was left on another.

@@ -6,6 +6,7 @@ Secrets are never in a stored body: `next_action` is read live and only in a 202
 import json
 from typing import Any
 
+from orders.attempts import OTHER_AMOUNT
 from orders.models import Order
 from payments.gateways.base import Intent
 from payments.models import Attempt, Outcome
@@ -23,6 +24,7 @@ REASONS: dict[str, str] = {
     "try-again": "The bank could not do it this time. Please try again in a moment, or use another card.",
     "details-not-usable": "These payment details cannot be used any more. Please enter your card again.",
     "refused": "The payment was refused. Please try another card.",
+    OTHER_AMOUNT: "By mistake another amount than the total was taken. All of it has been sent back to your card.",
     "started-over": "This payment was given up before it was made. You can start a new one.",
 }
 _BY_CODE = {
@@ -43,6 +45,11 @@ _BY_CODE = {
 def reason_for(code: str, decline_code: str = "") -> str:
     """Our reason for Stripe's error code and decline code."""
     return _BY_CODE.get(decline_code) or _BY_CODE.get(code) or "declined"
+
+
+def reason_text(reason: str) -> str:
+    """What a shopper is told of a press that ended so."""
+    return REASONS[reason] if reason == OTHER_AMOUNT else f"You were not charged. {REASONS[reason]}"
 
 
 def press_body(attempt: Attempt, next_action: dict[str, Any] | None = None) -> bytes:
@@ -78,7 +85,7 @@ def final_answer_of(attempt: Attempt, order: Order) -> tuple[int, bytes]:
         name = "payment-token-invalid"
     problem = Problem(
         name,
-        "You were not charged. " + REASONS[attempt.reason],
+        reason_text(attempt.reason),
         extra={
             "order": order.pk,
             "payment_status": attempt.payment_status,

@@ -5,6 +5,7 @@
 
 from dataclasses import dataclass, field
 
+from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
@@ -55,6 +56,19 @@ class Difference:
             currency=self.currency,
             evidence={"found_by": BY_SWEEP, "proposal": self.proposal, **self.evidence},
         )
+
+
+def prepared_refund(kind: str, charge_id: str, order: Order, payment: Payment, **more: object) -> dict[str, object]:
+    """The exact call that gives back all that is left of a charge: no amount, and a gateway key from the charge alone,
+    so that Stripe moves the money once however often it is made. Carried out by staff, or where a setting says so.
+    """
+    named = {"order": order.pk, "payment": payment.pk, "env": settings.PAYMENT_ENV}
+    metadata = more.pop("metadata", {})
+    assert isinstance(metadata, dict)
+    return {
+        "key": f"{settings.PAYMENT_ENV}:refund:{kind}:{charge_id}",
+        "params": {"charge": charge_id, **more, "metadata": named | metadata},
+    }
 
 
 def open_break(difference: Difference) -> Break:

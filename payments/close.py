@@ -20,6 +20,7 @@ from payments.gateways.transport import Deadline
 from payments.leases import take_lease
 from payments.models import Asker, Attempt, DatabaseClock, Outcome, Payment, PaymentEvent
 from payments.pay import in_progress, look_at_intent, open_payment
+from payments.refund import follow_other_amount
 from payments.row_lock import give_back_connections, locked_order
 from payments.settle import Finding, carry_out_closing, settle
 from payments.stopped import count_replay
@@ -108,8 +109,10 @@ def _end(
     if lease is None:
         return
     give_back_connections()
+    finding = cancel_intent(payment, deadline, calls)
+    follow_other_amount(payment, finding, asked_by)
     try:
-        settle(payment, lease, cancel_intent(payment, deadline, calls), asked_by, actor, act)
+        settle(payment, lease, finding, asked_by, actor, act)
     except StaleLease as error:
         log.warning("stale_lease", payment=payment.pk, error=str(error))
 

@@ -26,7 +26,7 @@ from payments.models import Asker, Break, Payment, PaymentEvent, Refund
 from payments.pace import Pace
 from payments.rebuild import rebuild_payment
 from payments.refund import follow_refunds
-from payments.settle import called
+from payments.settle import all_went_back, called
 
 log = structlog.get_logger(__name__)
 
@@ -147,6 +147,8 @@ def judge_intent(round_: Round, intent: Intent) -> Difference | None:
     if payment.phase != Payment.Phase.SUCCEEDED and not payment.is_over:
         _through_core(round_, payment)
     if payment.phase == Payment.Phase.SUCCEEDED and _equal(payment, intent):
+        return None
+    if payment.is_over and all_went_back(payment, intent):
         return None
     good = _good_payment(payment.order_id)
     if good is not None and good != payment:

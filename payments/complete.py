@@ -22,7 +22,7 @@ from payments.gateways.transport import Deadline
 from payments.leases import Lease, end_lease, take_lease
 from payments.models import Asker, Attempt, DatabaseClock, Outcome, Payment, Refund
 from payments.pay import look_at_intent, send_confirm
-from payments.refund import complete_refund, due_refunds
+from payments.refund import complete_refund, due_refunds, follow_other_amount
 from payments.row_lock import give_back_connections, locked_order
 from payments.settle import Finding, judge, settle
 from shop.acts import Act, witnessed
@@ -130,6 +130,7 @@ def cancel_at_stripe(order_id: str, asked_by: Asker, actor: str = "", act: Act |
 def _settle(
     attempt: Attempt, lease: Lease, finding: Finding, asked_by: Asker, actor: str, act: Act | None = None
 ) -> Attempt | None:
+    follow_other_amount(attempt.payment, finding, asked_by)
     try:
         return settle(attempt.payment, lease, finding, asked_by, actor, act)
     except StaleLease as error:
@@ -157,6 +158,7 @@ def ask_stripe(order: Order, asked_by: Asker, actor: str = "", event_key: str = 
     never_stale = intent is not None and intent.status in ("succeeded", "canceled")
     if lease is None and not never_stale:
         return False, intent
+    follow_other_amount(payment, finding, asked_by)
     try:
         settle(payment, lease, finding, asked_by, actor)
     except StaleLease as error:

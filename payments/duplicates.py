@@ -11,7 +11,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from orders.models import Order
-from payments.breaks import Difference
+from payments.breaks import Difference, prepared_refund
 from payments.errors import Invalid
 from payments.gateways.base import Call, SeenCharge, SeenRefund, gateway
 from payments.gateways.transport import Deadline
@@ -45,19 +45,9 @@ def double_charge(charge: SeenCharge, order: Order, good: Payment) -> Difference
             "intent": charge.intent_id,
             "good_intent": good.intent_id,
             "good_charge": good.charge_id,
-            "prepared_refund": {
-                "key": f"{settings.PAYMENT_ENV}:refund:dup:{charge.id}",
-                "params": {
-                    "charge": charge.id,
-                    "reason": "duplicate",
-                    "metadata": {
-                        "order": order.pk,
-                        "payment": good.pk,
-                        "env": settings.PAYMENT_ENV,
-                        "duplicate_of": good.charge_id or "",
-                    },
-                },
-            },
+            "prepared_refund": prepared_refund(
+                "dup", charge.id, order, good, reason="duplicate", metadata={"duplicate_of": good.charge_id or ""}
+            ),
         },
     )
 
@@ -71,10 +61,23 @@ def refund_duplicate(
         GatewayError: Stripe has not said yes. Running it again is safe, whatever became of this call.
         DoneAlready, StaleForm: of the act of staff that it is.
     """
-    claimed = _claim(found.pk, actor or asked_by, act)
+    claimed = claim_prepared(found.pk, Break.Kind.DOUBLE_CHARGE, actor or asked_by, act)
     if claimed is None:
         return None
-    found = claimed
+    seen = carry_out_prepared(claimed, asked_by, actor, "duplicate refunded")
+    if seen is None or seen.status == "succeeded":
+        done = {"resolved_at": timezone.now(), "resolved_by": (actor or asked_by)[:80]}
+        Break.objects.filter(pk=found.pk, resolved_at=None).update(note="the duplicate was refunded", **done)
+    return seen
+
+
+def carry_out_prepared(found: Break, asked_by: Asker, actor: str, told: str) -> SeenRefund | None:
+    """The prepared call of a break; None if all of that charge has gone back. What came of it is written on the break,
+    and the order's story calls it `told`.
+
+    Raises:
+        GatewayError: Stripe has not said yes. Running it again is safe, whatever became of this call.
+    """
     prepared = found.evidence["prepared_refund"]
     calls: list[Call] = []
     give_back_connections()
@@ -87,12 +90,12 @@ def refund_duplicate(
         if error.code != "charge_already_refunded":
             raise
     finally:
-        _tell(found, seen, calls, asked_by, actor)
-    _note(found, seen, actor or asked_by)
+        _tell(found, seen, calls, asked_by, actor, told)
+    _note(found, seen, told)
     return seen
 
 
-def _claim(break_id: int, by: str, act: Act | None) -> Break | None:
+def claim_prepared(break_id: int, kind: Break.Kind, by: str, act: Act | None) -> Break | None:
     """Write down on the break that its refund is asked for, and with it the act; None if it is resolved already.
 
     Two people who saw the same page: for the second the break is no longer as he saw it. Whoever died here has changed
@@ -100,7 +103,7 @@ def _claim(break_id: int, by: str, act: Act | None) -> Break | None:
     """
     with transaction.atomic(durable=True):
         found = Break.objects.select_for_update(no_key=True, of=("self",)).get(pk=break_id)
-        if found.kind != Break.Kind.DOUBLE_CHARGE or "prepared_refund" not in found.evidence:
+        if found.kind != kind or "prepared_refund" not in found.evidence:
             raise ValueError(f"no refund is prepared for {found}")
         with witnessed(act):
             if found.resolved_at is not None:
@@ -116,22 +119,17 @@ def _refuse_good_charge(charge_id: str) -> None:
         raise AssertionError(f"Bug! {charge_id} is a charge that a payment of ours names: it is no duplicate.")
 
 
-def _note(found: Break, seen: SeenRefund | None, by: str) -> None:
-    """What came of it, on the break. One that is still pending stays open until the sweep finds it gone."""
+def _note(found: Break, seen: SeenRefund | None, told: str) -> None:
     outcome = (
         {"id": seen.id, "status": seen.status, "amount": seen.amount_minor} if seen else {"status": "was refunded"}
     )
-    evidence = {**found.evidence, "refund": outcome}
-    same = Break.objects.filter(pk=found.pk)
-    same.update(evidence=evidence)
-    if seen is None or seen.status == "succeeded":
-        done = {"resolved_at": timezone.now(), "resolved_by": by[:80], "note": "the duplicate was refunded"}
-        same.filter(resolved_at=None).update(**done)
-    log.warning("duplicate_refunded", charge=found.subject, order=found.order_id, refund=outcome)
+    found.evidence = {**found.evidence, "refund": outcome}
+    Break.objects.filter(pk=found.pk).update(evidence=found.evidence)
+    log.warning(told.replace(" ", "_"), subject=found.subject, order=found.order_id, refund=outcome)
 
 
-def _tell(found: Break, seen: SeenRefund | None, calls: list[Call], asked_by: Asker, actor: str) -> None:
-    """The story of the order that was charged twice: every call, whatever came of it."""
+def _tell(found: Break, seen: SeenRefund | None, calls: list[Call], asked_by: Asker, actor: str, told: str) -> None:
+    """The order's story: every call, whatever came of it."""
     if found.order is None or found.payment is None:
         return
     events = [called(call, found.order, found.payment, None, asked_by, actor) for call in calls]
@@ -140,7 +138,7 @@ def _tell(found: Break, seen: SeenRefund | None, calls: list[Call], asked_by: As
             PaymentEvent(
                 order=found.order,
                 payment=found.payment,
-                kind="duplicate refunded",
+                kind=told,
                 to_state=seen.status,
                 asked_by=asked_by,
                 actor=actor,

@@ -33,7 +33,7 @@ def pay(request: HttpRequest, order_id: str) -> HttpResponse:
         "country": COUNTRIES.get(order.country, order.country),
         "pay_path": pay_path(order),
         "cancel_path": cancel_path(order),
-        "reasons": answers.REASONS,
+        "reasons": {reason: answers.reason_text(reason) for reason in answers.REASONS},
         "stripe_js_url": settings.STRIPE_JS_URL,
         "stripe_key": settings.STRIPE_PUBLISHABLE_KEY,
         "return_url": f"{settings.BASE_URL}/orders/{order.pk}/return/",

@@ -13,6 +13,7 @@ from django.db.models import Q, Sum
 from django.utils import timezone
 
 from orders import ends
+from orders.attempts import OTHER_AMOUNT
 from orders.models import Mail, Order
 from payments.breaks import REFUND_FAILED, resolve_repaid
 from payments.errors import GatewayError, Invalid, RowBusy, StaleLease
@@ -20,10 +21,11 @@ from payments.gateways.base import Call, SeenRefund, gateway
 from payments.gateways.transport import Deadline
 from payments.leases import Lease, take_lease
 from payments.models import NOT_GIVEN, Asker, Break, DatabaseClock, Dispute, Payment, PaymentEvent, Refund
+from payments.models import Outcome as Known
 from payments.proposals import agree, takes_two
 from payments.row_lock import again_on_conflict, give_back_connections, locked_payment
 from payments.schedule import rung
-from payments.settle import called, raise_break
+from payments.settle import Finding, called, judge, raise_break
 from payments.stopped import count_replay
 from shop.acts import Act, witnessed
 from shop.idempotency import refuse_other_body
@@ -266,6 +268,13 @@ def follow_refunds(payment: Payment, asked_by: Asker, actor: str = "", act: Act 
     return True
 
 
+def follow_other_amount(payment: Payment, finding: Finding, asked_by: Asker) -> None:
+    """Stripe took another amount than ours: write what has gone back of it first, for settling goes by our rows."""
+    taken = finding.intent is not None and finding.intent.status == "succeeded"
+    if taken and judge(None, payment, finding) == Known.UNKNOWN:
+        follow_refunds(payment, asked_by)
+
+
 @again_on_conflict
 def _write_list(
     payment: Payment, listed: list[SeenRefund], asked_by: Asker, actor: str = "", act: Act | None = None
@@ -353,8 +362,9 @@ def _follow(order: Order, payment: Payment) -> None:
     done = payment.refunds.filter(outcome=Outcome.SUCCEEDED).aggregate(total=Sum("amount_minor"))["total"] or 0
     if done > payment.captured_minor:
         # Of a payment whose amount was never ours: staff have its break, and may have refunded it in the dashboard.
-        evidence: dict[str, object] = {"refunded": done, "captured": payment.captured_minor}
-        raise_break(Break.Kind.AMOUNT, payment.intent_id or payment.pk, order, payment, done, evidence)
+        if not payment.attempts.filter(reason=OTHER_AMOUNT).exists():  # else all of it has gone back already
+            evidence: dict[str, object] = {"refunded": done, "captured": payment.captured_minor}
+            raise_break(Break.Kind.AMOUNT, payment.intent_id or payment.pk, order, payment, done, evidence)
         done = payment.captured_minor
     if done != payment.refunded_minor:
         payment.refunded_minor = done

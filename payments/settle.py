@@ -7,12 +7,14 @@ whoever looked. The request, webhook, completer, sweep and staff all come throug
 from dataclasses import dataclass
 
 import structlog
+from django.db.models import Sum
 from django.utils import timezone
 
 from orders import ends
+from orders.attempts import OTHER_AMOUNT, took_other_amount
 from orders.models import Mail, Order
 from payments import answers
-from payments.breaks import LATE_MONEY
+from payments.breaks import LATE_MONEY, prepared_refund, resolve_breaks
 from payments.errors import StaleLease
 from payments.gateways.base import Call, Intent
 from payments.leases import Lease
@@ -32,6 +34,7 @@ from payments.models import (
 from payments.row_lock import again_on_conflict, locked_payment
 from payments.schedule import next_look, rung
 from shop.acts import Act, witnessed
+from shop.money import money_text
 
 log = structlog.get_logger(__name__)
 
@@ -97,7 +100,7 @@ def settle(
         verdict = judge(attempt, payment_now, finding)
         before = attempt.payment_status if attempt else payment_now.phase
         if verdict == Outcome.UNKNOWN and finding.intent is not None and finding.intent.status == "succeeded":
-            _mismatch(order, payment_now, finding.intent)
+            attempt = _mismatch(order, payment_now, attempt, finding.intent)
         match verdict:
             case Outcome.SUCCEEDED:
                 attempt = _paid(order, payment_now, attempt, finding)
@@ -287,8 +290,10 @@ def _late_money(order: Order, payment: Payment, intent: Intent) -> None:
     raise_break(Break.Kind.STATUS, intent.id, order, payment, payment.captured_minor, evidence)
 
 
-def _canceled(order: Order, payment: Payment, attempt: Attempt | None) -> None:
-    """Stripe will never charge this intent: the slot is free, and what the shopper wished for can be done."""
+def _canceled(
+    order: Order, payment: Payment, attempt: Attempt | None, reason: str = "started-over", charge_id: str = ""
+) -> None:
+    """Stripe will never charge this intent (again): the slot is free, and what the shopper wished for can be done."""
     if payment.is_over or payment.phase == Payment.Phase.SUCCEEDED:
         return
     payment.phase = Payment.Phase.CANCELED
@@ -298,7 +303,7 @@ def _canceled(order: Order, payment: Payment, attempt: Attempt | None) -> None:
     payment.save(update_fields=["phase", "cancels", "lease_token", "locked_until"])
     ends.rotate_pay_key(order)
     if attempt is not None and attempt.is_live:
-        _finish(attempt, order, Outcome.CANCELED, reason="started-over")
+        _finish(attempt, order, Outcome.CANCELED, reason=reason, charge_id=charge_id)
     carry_out_closing(order)
 
 
@@ -415,15 +420,40 @@ def _still_closing(payment: Payment, finding: Finding, asked_by: Asker, *, moved
 
 def _owe_finish_paying(order: Order, before: str, after: str, asked_by: Asker) -> None:
     """The shopper was left without an answer, and others have found out that nothing was charged: they hear of it."""
-    if asked_by != Asker.SHOPPER and before in WITHOUT_ANSWER and after in DEAD:
+    if asked_by != Asker.SHOPPER and before in WITHOUT_ANSWER and after in DEAD and not took_other_amount(order):
         ends.owe_finish_paying(order, timezone.now())
 
 
-def _mismatch(order: Order, payment: Payment, intent: Intent) -> None:
-    """Stripe took another amount or currency than ours: the order stays unpaid and unknown until staff decide."""
+def _mismatch(order: Order, payment: Payment, attempt: Attempt | None, intent: Intent) -> Attempt | None:
+    """Stripe took another amount or currency than ours: the order stays unpaid and unknown until all of it has gone
+    back. Then the press has ended, and this intent, whose one charge was made, can never charge again. The attempt."""
+    if payment.is_over:
+        return attempt
+    if all_went_back(payment, intent):
+        attempt = attempt if attempt is not None and attempt.is_live else _owner_of(order, payment, intent)
+        _canceled(order, payment, attempt, reason=OTHER_AMOUNT, charge_id=intent.charge_id)
+        resolve_breaks([intent.id], [Break.Kind.AMOUNT], by="refund", note="all of it has gone back")
+        return attempt
     log.error("amount_mismatch", order=order.pk, payment=payment.pk, intent=intent.id)
-    evidence = {"amount": intent.amount_minor, "received": intent.received_minor, "currency": intent.currency}
+    evidence: dict[str, object] = {
+        "amount": intent.amount_minor,
+        "received": intent.received_minor,
+        "currency": intent.currency,
+        "intent": intent.id,
+    }
+    if intent.charge_id:
+        text = money_text(intent.received_minor, intent.currency)
+        evidence["proposal"] = f"Give {text} back: Stripe took that, and not {payment.amount_text}."
+        named = {"mismatch_of": intent.id}
+        evidence["prepared_refund"] = prepared_refund("mismatch", intent.charge_id, order, payment, metadata=named)
     raise_break(Break.Kind.AMOUNT, intent.id, order, payment, intent.received_minor, evidence)
+    return attempt
+
+
+def all_went_back(payment: Payment, intent: Intent) -> bool:
+    """Whether our rows have refunds that gave back all that this intent took, each of them known to have succeeded."""
+    given = payment.refunds.filter(outcome=Refund.Outcome.SUCCEEDED, currency=intent.currency)
+    return 0 < intent.received_minor <= (given.aggregate(total=Sum("amount_minor"))["total"] or 0)
 
 
 def raise_break(

@@ -235,7 +235,7 @@ def _post(client: Client, path: str, key: str, body: dict[str, Any]) -> str:
 
 def _said(body: dict[str, Any]) -> str:
     """What an answer says in words, and its problem by name."""
-    reason = answers.REASONS[body["reason"]] if body.get("reason") else ""
+    reason = answers.reason_text(body["reason"]) if body.get("reason") else ""
     return " ".join(str(body.get(word) or "") for word in ("type", "title", "detail")) + " " + reason
 
 
@@ -367,7 +367,6 @@ CLAIMS: dict[str, dict[str, str]] = {
         "Something went wrong on this page. Load it again to see how your order is doing.": SAME_AGAIN,
         "No connection. Nothing was sent; we try again as soon as there is one.": "the browser was offline all along",
         "The connection was lost. We try again – you will not be charged twice.": SAME_AGAIN,
-        "You were not charged. ${reason}": HAS_A_NEW_KEY,
         "Your payment has not reached us yet. Please press Pay again – you will not be charged twice.": HAS_A_NEW_KEY,
     },
     "templates/400.html": {"Nothing was ordered and nothing was charged by it.": FORM_UNREAD},
@@ -394,7 +393,6 @@ CLAIMS: dict[str, dict[str, str]] = {
     "templates/orders/order_declined.html": {"The card was declined": DEFINITE, "You were not charged.": DEFINITE},
     "templates/orders/order_open.html": {"Nothing has been charged.": DEFINITE},
     "templates/payments/pay.html": {
-        'Nothing has been charged, and we hold your goods until {{ order.expires_at|date:"H:i" }} UTC.': DEFINITE,
         "You were not charged.": DEFINITE,
     },
 }

@@ -120,7 +120,7 @@ payonce.payButton = (form, { newToken, confirmWithBank }) => {
     if (answer?.body?.type === "/problems/order-changed") return { go: location.pathname };
     if (!answer && now.payment_status === "none") return { say: "" };
     const reason = form.querySelector(`[data-reason="${now.reason}"]`)?.content.textContent;
-    if (reason) return { say: `You were not charged. ${reason}` };
+    if (reason) return { say: reason };
     const ours = [400, 429, 503].includes(answer?.status) && answer.body?.detail;
     return { say: ours || "Your payment has not reached us yet. Please press Pay again – you will not be charged twice." };
   }
