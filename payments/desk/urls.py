@@ -2,13 +2,15 @@
 
 from django.urls import path
 
-from payments.desk import acts, charged_twice_page, dashboard, questions, refunds, runbook
+from payments.desk import acts, charged_twice_page, dashboard, export, questions, refunds, runbook
 
 app_name = "desk"
 
 urlpatterns = [
     path("", dashboard.dashboard, name="dashboard"),
     path("charged-twice/", charged_twice_page.charged_twice, name="charged-twice"),
+    path("export/", export.export_payments, name="export-payments"),
+    path("export/<slug:name>/", export.export_figure, name="export-figure"),
     path("runbook/", runbook.runbook, name="runbook"),
     path("runbook/<slug:name>/", runbook.runbook_page, name="runbook-page"),
     # Ask Stripe now.
