@@ -125,7 +125,7 @@ class AttemptAdmin(ReadOnly, admin.ModelAdmin[Attempt]):
 class WebhookEventAdmin(ReadOnly, admin.ModelAdmin[WebhookEvent]):
     """The inbox of Stripe's events. Only hints are kept of them: no card, no address, no secret (EXPERIENCE ST9)."""
 
-    list_display = ["type", "state", "why", "about", "received_at", "tries", "event_id", "replay"]
+    list_display = ["type", "state", "replay", "why", "about", "received_at", "tries", "event_id"]
     list_filter = ["state", "type", "received_at"]
     search_fields = ["event_id__exact", "intent_id__exact", "object_id__exact"]
     search_help_text = "Event, intent or other id of Stripe's; or an order's number"
@@ -182,9 +182,9 @@ _OUR_METADATA = ("order", "payment", "refund", "env", "duplicate_of")
 class BreakAdmin(ReadOnly, admin.ModelAdmin[Break]):
     """What differs between Stripe's book and our rows, with what can be done about it."""
 
-    list_display = ["kind", "age", "amount", "subject", "payment_link", "owner", "proposal", "note", "runbook", "acts"]
+    list_display = ["kind", "age", "amount", "acts", "payment_link", "owner", "proposal", "note", "runbook", "subject"]
     list_filter = ["kind", ("resolved_at", admin.EmptyFieldListFilter), ("owner", admin.EmptyFieldListFilter)]
-    list_select_related = ["payment", "order", "owner"]
+    list_select_related = ["payment__order", "owner"]
     search_fields = ["subject__exact", "order__number__iexact"]
     search_help_text = "Intent, charge or refund; or an order's number"
     fieldsets = [
@@ -195,7 +195,7 @@ class BreakAdmin(ReadOnly, admin.ModelAdmin[Break]):
     readonly_fields = ["age", "amount", "payment_link", "proposal", "runbook", "acts", "found_at"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Break]:
-        return super().get_queryset(request).select_related("payment", "order", "owner")
+        return super().get_queryset(request).select_related("payment__order", "owner")
 
     @admin.display(description="open for", ordering="found_at")
     def age(self, found: Break) -> str:
@@ -247,7 +247,7 @@ class RefundProposalAdmin(ReadOnly, admin.ModelAdmin[RefundProposal]):
         "page",
     ]
     list_filter = [("decision", admin.EmptyFieldListFilter), "decision", "proposed_at"]
-    list_select_related = ["payment", "proposed_by", "decided_by"]
+    list_select_related = ["payment__order", "proposed_by", "decided_by"]
     fields = ["amount", "payment_link", "reason", "note", "proposed_by", "proposed_at", "decision", "decided_by"]
     readonly_fields = ["amount", "payment_link", "proposed_at"]
 
@@ -268,4 +268,4 @@ class RefundProposalAdmin(ReadOnly, admin.ModelAdmin[RefundProposal]):
 
 def _payment_link(payment: Payment) -> str:
     page = reverse("admin:payments_payment_change", args=[quote(payment.pk)])
-    return format_html('<a href="{}">{}</a>', page, payment)
+    return format_html('<a href="{}">{} of {}</a>', page, f"payment {payment.n}", payment.order.number)

@@ -1,13 +1,16 @@
 """The refund pages of the staff desk, against the sandbox: shown, previewed, carried out once, decided by two."""
 
+import time
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
+from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from orders.models import Mail, Order
-from payments.models import Payment, PaymentEvent, Refund, RefundProposal
+from payments.models import Break, Payment, PaymentEvent, Refund, RefundProposal
 from shop.models import StaffAct
 from tests.book import REFUND, Book
 from tests.payments.planting import paid_order, payment_of
@@ -353,3 +356,33 @@ def test_a_whole_refund_from_the_desk_ends_the_order(book: Book, payment: Paymen
     confirm(browser, payment, filled(browser, payment, f"{payment.amount_minor / 100:.2f}"))
     assert Order.objects.get(pk=payment.order_id).status == "refunded"
     assert "All of it has gone back already" in words(browser.get(address("refund", payment.pk)))
+
+
+# --- A fresh second factor ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", ["refund", "decide-refund", "refund-duplicate"])
+def test_what_gives_money_back_needs_a_second_factor_of_the_last_ten_minutes(
+    book: Book, payment: Payment, settings: Any, page: str
+) -> None:
+    carl = User.objects.create_user("carl", is_staff=True)
+    proposal = payment.refund_proposals.create(
+        amount_minor=600, currency="GBP", reason="duplicate", note="x", proposed_by=carl
+    )
+    found = Break.objects.create(kind="double_charge", subject="ch_2", order=payment.order, evidence={})
+    subject = {"refund": payment.pk, "decide-refund": proposal.pk, "refund-duplicate": found.pk}[page]
+    browser = clerk("clara", MAY)
+    path = address(page, subject)
+    form = {"form_key": "k" * 32, "version": "0" * 32, "decision": "approve"}
+    settings.STAFF_SECOND_FACTOR = True
+    user = User.objects.get(username="clara")
+    device = TOTPDevice.objects.create(user=user, name="phone", confirmed=True)
+    for age_seconds, asked in ((30, False), (601, True)):
+        session = browser.session
+        session["otp_device_id"] = device.persistent_id
+        session["second_factor_at"] = time.time() - age_seconds
+        session.save()
+        for answer in (browser.get(path), browser.post(path, form)):
+            leads = answer.headers.get("Location", "")
+            assert ("second-factor" in leads and "next=%2Fadmin%2Fdesk%2F" in leads) is asked
+    assert refunded(book, payment) == [] and not StaffAct.objects.exists()
