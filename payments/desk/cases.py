@@ -105,9 +105,9 @@ WORDS: dict[Case, Words] = {
     ),
     Case.REFUND_STUCK: Words(
         "Charged once, and a refund did not arrive at the card",
-        "The bank sent the refund back, often because the card is gone. Agree with the shopper on another way.",
+        "The bank did not take the refund, often because the card is gone. Agree with the shopper on another way.",
         "You were charged {once} for {order}:\n{charges}\n\n"
-        "We gave money back, and your bank sent it to us again:\n{stuck}\n\n"
+        "We gave money back, and it did not arrive at your card:\n{stuck}\n\n"
         "Please tell us how else we can send it to you.",
     ),
     Case.REFUND_SENT: Words(

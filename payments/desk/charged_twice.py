@@ -124,12 +124,22 @@ def answer(picture: Picture) -> Answer:
         "goods": _goods(about.bought_close_together),
     }
     body = words.letter.format(**told)
-    if case in (Case.TWO_ORDERS, Case.DISPUTED, Case.DISPUTE_LOST) and told["back"]:
-        body += f"\n\nThis has gone back to you or is on its way:\n{told['back']}"
+    if case in _MAY_HAVE_GONE_BACK and (back := _back_of_charges(about)):
+        body += f"\n\nOf that, this has gone back to you or is on its way:\n{_list(back, several)}"
     if case != Case.HOLD and about.charges and told["holds"]:
         body += "\n\n" + ALSO_A_HOLD.format(**told)
     reference = _and([money.order.number for money in about.monies])
     return Answer(case, words.headline, words.meaning, _framed(body, reference))
+
+
+_SECOND = (Case.SECOND_PREPARED, Case.SECOND_SENT, Case.SECOND_KEPT, Case.SECOND_DONE)
+# Here the text speaks of other things first: what has gone back of the charges themselves comes after.
+_MAY_HAVE_GONE_BACK = (*_SECOND, Case.TWO_ORDERS, Case.DISPUTED, Case.DISPUTE_LOST)
+
+
+def _back_of_charges(picture: Picture) -> list[Line]:
+    charges = {line.charge_id for line in picture.charges}
+    return [line for line in picture.of(Kind.BACK) if line.charge_id in charges and line.state != State.STUCK]
 
 
 def _about(picture: Picture, case: Case) -> Picture:
@@ -148,10 +158,7 @@ def _about(picture: Picture, case: Case) -> Picture:
 
 
 _KINDS = {
-    Case.SECOND_PREPARED: Kind.SECOND,
-    Case.SECOND_SENT: Kind.SECOND,
-    Case.SECOND_KEPT: Kind.SECOND,
-    Case.SECOND_DONE: Kind.SECOND,
+    **dict.fromkeys(_SECOND, Kind.SECOND),
     Case.OPEN: Kind.OPEN,
     Case.HOLD_ALONE: Kind.HOLD,
 }

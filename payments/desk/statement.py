@@ -278,6 +278,8 @@ def _minute(attempt: Attempt, setting: str) -> str:
 
 def _backs(money: Money) -> Iterator[Line]:
     for refund in money.refunds:
+        if refund.outcome == Refund.Outcome.FAILED and not refund.refund_id:
+            continue  # Stripe never had it: no statement shows it
         state = _STATE_OF_REFUND.get(refund.outcome, State.SENT)
         name = f"Refund {refund.refund_id}" if refund.refund_id else "Refund"
         yield _back(Kind.BACK, refund, refund.finished_at or refund.created_at, f"{name}: {state}", state, money)

@@ -21,7 +21,7 @@ from payments.complete import complete_due
 from payments.desk.cases import WORDS, Case
 from payments.disputes import follow_disputes
 from payments.duplicates import refund_duplicate
-from payments.models import Asker, Attempt, Break, Payment
+from payments.models import Asker, Attempt, Break, Payment, Refund
 from payments.refund import Ask, follow_refunds, refund_once
 from shop.acts import Act, Who
 from shop.ids import new_id
@@ -415,6 +415,31 @@ def test_two_orders_of_one_shopper_say_whether_the_goods_are_the_same(book: Book
     assert "They are for different goods." in said.letter
     assert second.number in said.letter
     assert "They are for the same goods." in page(two_orders(book)).letter
+
+
+def test_what_has_gone_back_of_one_of_two_orders_is_said(book: Book) -> None:
+    number = two_orders(book)
+    order = Order.objects.get(number=number)
+    given_back(order, order.total_minor)
+    letter = page(number).letter
+    assert "each was charged once" in letter
+    _, _, back = letter.partition("this has gone back to you")
+    assert re.findall(r"order ([\w-]+)", back) == [number]
+
+
+def test_a_refund_that_stripe_never_had_is_no_line_of_a_statement(book: Book) -> None:
+    number = one(book)
+    Refund.objects.create(
+        payment=payment_of(Order.objects.get(number=number)),
+        idempotency_key="never",
+        fingerprint="",
+        amount_minor=100,
+        currency="GBP",
+        reason="duplicate",
+        phase="finished",
+        outcome="failed",
+    )
+    assert page(number).headline == WORDS[Case.ONE].headline
 
 
 def test_an_account_is_the_same_shopper_on_another_device(book: Book) -> None:
