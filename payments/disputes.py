@@ -12,12 +12,12 @@ from django.conf import settings
 from orders.models import Order
 from payments.breaks import resolve_breaks
 from payments.errors import GatewayError
-from payments.gateways.base import SeenDispute, gateway
+from payments.gateways.base import Call, SeenDispute, gateway
 from payments.gateways.transport import Deadline
 from payments.models import Asker, Break, Dispute, Payment, PaymentEvent
 from payments.refund import balance_minor
 from payments.row_lock import again_on_conflict, give_back_connections, locked_payment
-from payments.settle import raise_break
+from payments.settle import raise_break, tell_looks
 from shop.acts import Act, witnessed
 from shop.money import money_text
 
@@ -31,12 +31,15 @@ def follow_disputes(payment: Payment, asked_by: Asker, actor: str = "", act: Act
     """Bring our rows in line with Stripe's list of this charge's disputes. Whether Stripe answered."""
     if payment.charge_id is None:
         return True
+    calls: list[Call] = []
     give_back_connections()
     try:
-        listed = gateway().list_disputes_of(payment.charge_id, Deadline(settings.LOOK_TIMEOUT.total_seconds()), [])
+        listed = gateway().list_disputes_of(payment.charge_id, Deadline(settings.LOOK_TIMEOUT.total_seconds()), calls)
     except GatewayError as error:
         log.info("disputes_not_seen", payment=payment.pk, error=str(error))
         return False
+    finally:
+        tell_looks(payment, calls, asked_by, actor)
     for seen in listed:
         write_dispute(payment, seen, asked_by, actor, act)
     return True

@@ -28,7 +28,13 @@ def payment_page(request: HttpRequest, payment: Payment) -> dict[str, Any]:
     payments = list(order.payments.order_by("n"))
     attempts = list(Attempt.objects.filter(order=order).order_by("-number")[:100])
     money_only = request.GET.get("show") == "money"
-    story = story_of(order, payments, moment_of(request.GET.get("until", "")), money_only=money_only)
+    story = story_of(
+        order,
+        payments,
+        moment_of(request.GET.get("until", "")),
+        money_only=money_only,
+        addresses=request.user.has_perm("shop.view_staffact"),
+    )
     return {
         "title": f"Payment of order {order.number}",
         "subtitle": None,

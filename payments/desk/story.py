@@ -35,6 +35,7 @@ _CALLS = {
     "cancel": "cancel the intent",
     "refund": "give money back",
     "list refunds": "list the refunds",
+    "list disputes": "list the disputes",
 }
 _DOUBT = ("unknown", "processing", "requires_action", "pending")
 _GOOD = ("succeeded", "won")
@@ -88,6 +89,7 @@ class _Asked:
     intents: tuple[str, ...]
     until: datetime.datetime
     money_only: bool
+    addresses: bool
     most: int
     names: dict[str, str] = field(default_factory=dict)  # attempt's id -> "press 2"
 
@@ -98,11 +100,16 @@ def story_of(
     until: datetime.datetime | None = None,
     *,
     money_only: bool = False,
+    addresses: bool = False,
     most: int = PAGE,
 ) -> Story:
-    """The newest rows up to this moment. Two rows of one moment stay on one page."""
+    """The newest rows up to this moment. Two rows of one moment stay on one page.
+
+    Args:
+        addresses: whether the reader may see from where staff did what.
+    """
     intents = tuple(payment.intent_id for payment in payments if payment.intent_id)
-    asked = _Asked(order, intents, until or FOR_EVER, money_only, most + 1)
+    asked = _Asked(order, intents, until or FOR_EVER, money_only, addresses, most + 1)
     rows = [row for row in _all(asked) if row.at <= asked.until]
     rows.sort(key=lambda row: row.at)
     if len(rows) <= most:
@@ -257,7 +264,7 @@ def _latest(first: str, then: str, until: datetime.datetime) -> Case:
 
 
 def _mails(asked: _Asked) -> Iterator[Row]:
-    for mail in asked.order.mails.order_by("due_at"):
+    for mail in asked.order.mails.order_by("-due_at")[: asked.most]:
         at = mail.sent_at or mail.sending_at or mail.due_at
         refused = (f"not taken {mail.refusals} times, last: {mail.last_refusal}",) if mail.refusals else ()
         yield Row(at, "mail", f"Mail {mail.kind}", now=mail.state, details=refused)
@@ -271,7 +278,7 @@ def _acts(asked: _Asked) -> Iterator[Row]:
         moved = changes(act.before, act.after, asked.order.currency)
         changed = [f"{one.what}: {one.before} → {one.after}" for one in moved] or ["changed no row of the order"]
         note = [f"“{act.note}”"] if act.note else []
-        where = f" from {act.address}" if act.address else ""
+        where = f" from {act.address}" if act.address and asked.addresses else ""
         details = (*note, act.subject, *changed)
         yield Row(act.at, "staff", f"Staff: {act.act}", f"{act.actor_name}{where}", details=details)
 

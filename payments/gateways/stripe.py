@@ -180,8 +180,10 @@ class StripeGateway:
         )
 
     def list_disputes_of(self, charge_id: str, deadline: Deadline, calls: list[Call]) -> list[SeenDispute]:
-        answer = self._look(
-            deadline,
+        answer = self._call(
+            "list disputes",
+            "",
+            deadline.within(settings.LOOK_TIMEOUT.total_seconds()),
             calls,
             lambda options: self._client.v1.disputes.list({"charge": charge_id, "limit": 100}, options),
         )

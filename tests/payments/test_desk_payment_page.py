@@ -26,7 +26,8 @@ from payments.models import (
     WebhookEvent,
 )
 from payments.pay import new_payment
-from payments.refund import Ask, refund_once
+from payments.reconcile import reconcile_order
+from payments.refund import Ask, follow_refunds, refund_once
 from shop.models import StaffAct
 from tests.book import REFUND, Book
 from tests.orders.making import make_attempt, make_order
@@ -258,7 +259,8 @@ def test_every_source_is_in_the_story(book: Book) -> None:
         note="the shopper rang",
     )
     refund_once(payment, Ask("give-back", "f", 100, "duplicate", user.pk))
-    text = read(page_of(staff_with(), order))
+    assert "10.0.0.7" not in page_of(staff_with(), order)  # where staff sit is for those who may read all acts
+    text = read(page_of(staff_with("shop.view_staffact"), order))
     for said in (
         f"Order {order.number} placed",
         "Webhook payment_intent.succeeded received",
@@ -480,3 +482,25 @@ def test_a_take_over_is_in_the_story(book: Book) -> None:
     complete_attempt(attempt.pk, Asker.COMPLETER)
     row = next(row for row in rows_of(order) if row.source == "lease")
     assert (row.what, row.was, row.now) == ("Lease taken over of press 1", "shopper", "completer")
+
+
+def test_looks_for_refunds_and_disputes_are_in_the_story_but_not_the_sweep_s(book: Book) -> None:
+    order = paid_order()
+    reconcile_order(order.pk, Asker.STAFF, "ada")
+    follow_refunds(payment_of(order), Asker.SWEEP)
+    looks = [row for row in rows_of(order) if row.what.startswith("Stripe: list")]
+    assert [(row.what, row.by, row.http_status) for row in looks] == [
+        ("Stripe: list the refunds", "staff ada", 200),
+        ("Stripe: list the disputes", "staff ada", 200),
+    ]
+    assert all(row.request_id for row in looks)
+
+
+def test_events_of_others_are_filtered_in_the_inbox() -> None:
+    now = timezone.now()
+    for state in ("foreign", "done"):
+        WebhookEvent.objects.create(
+            event_id=f"evt_{state}", type="charge.succeeded", state=state, created_at_gateway=now, next_try_at=now
+        )
+    html = staff_with("payments.view_webhookevent").get("/admin/payments/webhookevent/", {"state__exact": "foreign"})
+    assert "evt_foreign" in html.content.decode() and "evt_done" not in html.content.decode()
