@@ -61,11 +61,16 @@ def csv_lines(rows: Iterable[Iterable[Cell]]) -> Iterator[str]:
 # --- payments ---------------------------------------------------------------------------------------------------------
 
 
+def _day(label: str) -> forms.DateField:
+    # In the one form that a browser's own date field understands.
+    return forms.DateField(label=label, widget=forms.DateInput(format="%Y-%m-%d", attrs={"type": "date"}))
+
+
 class ExportForm(forms.Form):
     """Days in UTC, both included, by when the payment was opened."""
 
-    from_day = forms.DateField(label="From", widget=forms.DateInput(attrs={"type": "date"}))
-    to_day = forms.DateField(label="To", widget=forms.DateInput(attrs={"type": "date"}))
+    from_day = _day("From")
+    to_day = _day("To")
     phase = forms.ChoiceField(label="Phase", required=False, choices=[("", "every"), *Payment.Phase.choices])
 
     def clean(self) -> dict[str, object]:

@@ -2,13 +2,14 @@
 
 import datetime
 import re
+import threading
 from html.parser import HTMLParser
 from typing import Any
 
 import pytest
 from django.contrib.admin.utils import quote
 from django.contrib.auth.models import Permission, User
-from django.db import connection
+from django.db import connection, transaction
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
@@ -472,6 +473,29 @@ def test_every_chart_has_a_title_a_description_and_its_table_and_nothing_inline(
     assert (page.images, page.titles, page.styled) == (5, 5, 0)
     assert html.count("<summary>The numbers") == 5
     assert "<script>" not in html
+
+
+def test_alarms_are_shown_even_where_the_charts_cannot_be_counted(staff: Client) -> None:
+    found("double_charge")
+    held, released = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("LOCK payments_duplicatesstopped IN ACCESS EXCLUSIVE MODE")
+            held.set()
+            released.wait(30)
+        connection.close()
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    assert held.wait(30)
+    try:
+        html = shown(staff)
+    finally:
+        released.set()
+        holder.join()
+    assert "An order was charged twice" in html
+    assert "Counting took too long" in html and "<polyline" not in html and 'role="img"' not in html
 
 
 # --- plans ------------------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """CSV export: safe in a spreadsheet, audited before its first byte, and small in memory whatever its size."""
 
 import csv
+import datetime
 import http.client
 import io
 import json
@@ -150,6 +151,12 @@ def test_a_form_that_makes_no_sense_exports_nothing(first: str, last: str, phase
     answer = export(staff(), first, last, phase)
     assert (answer.status_code, answer["Content-Type"]) == (422, "text/html; charset=utf-8")
     assert not StaffAct.objects.exists()
+
+
+def test_the_form_begins_with_the_last_thirty_days() -> None:
+    html = staff().get(reverse("desk:export-payments")).content.decode()
+    first = (timezone.now() - datetime.timedelta(days=30)).date().isoformat()
+    assert f'value="{first}"' in html and f'value="{today()}"' in html
 
 
 def test_pages_meet_without_a_gap_or_a_row_twice(monkeypatch: pytest.MonkeyPatch) -> None:
