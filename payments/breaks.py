@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from orders.models import Order
@@ -118,6 +119,13 @@ def break_snapshot(break_id: int) -> Snapshot:
         "owner": str(found.owner or ""),
         "refund": found.evidence.get("refund"),
     }
+
+
+def money_elsewhere(order: Order) -> QuerySet[Break]:
+    """Open breaks that say: Stripe took money for this order, and not by a payment of ours that counts. While there is
+    one, no new payment of the order is opened; it would be a second charge."""
+    kinds = (Break.Kind.MISSING_LOCAL, Break.Kind.STATUS, Break.Kind.AMOUNT)
+    return Break.objects.filter(order=order, kind__in=kinds, resolved_at=None)
 
 
 def resolve_breaks(subjects: list[str], kinds: list[Break.Kind], by: str, note: str = "") -> int:

@@ -137,6 +137,28 @@ def end_payment(payment: Payment, asked_by: Asker, actor: str = "", act: Act | N
     return not Payment.objects.filter(pk=payment.pk, phase=Payment.Phase.CLOSING).exists()
 
 
+def give_up_payment(order_id: str, asked_by: Asker) -> bool:
+    """End the order's payment that may still charge, for its money has come by another way; the order stays as it is.
+    Whether no payment of it may charge now; not while a press is being made."""
+    with locked_order(order_id) as order:
+        # Locked, so that nobody takes its lease, and with it the right to confirm, before the payment is closing.
+        attempts = Attempt.objects.select_for_update(no_key=True, of=("self",)).filter(order=order)
+        live = attempts.live().with_lease_state().first()
+        if live is not None and live.lease_runs:
+            return False
+        # Nobody was ever told of this intent, if there is one: the sweep cancels it.
+        unheard = Payment.objects.filter(order=order, phase=Payment.Phase.OPENING, intent_id=None)
+        if unheard.update(phase=Payment.Phase.ABANDONED, locked_until=None):
+            _release_started(order)
+        charging = Payment.objects.filter(order=order).exclude(phase__in=(*Payment.OVER, Payment.Phase.SUCCEEDED))
+        charging.update(phase=Payment.Phase.CLOSING)
+        payment = charging.first()
+    if payment is None:
+        return True
+    end_payment(payment, asked_by)
+    return not charging.exists()
+
+
 def _payment_to_close(order_id: str) -> Payment | None:
     """The payment whose intent must be canceled first. If there is none, the order ends here and now."""
     with locked_order(order_id) as order:

@@ -16,7 +16,8 @@ from django.db.models import Q
 from django.utils import timezone
 
 from orders.models import Order
-from payments.breaks import Difference
+from payments.breaks import BY_SWEEP, Difference, open_break, resolve_breaks
+from payments.close import give_up_payment
 from payments.complete import ask_stripe
 from payments.duplicates import double_charge
 from payments.errors import GatewayError, Invalid, RowBusy
@@ -158,7 +159,10 @@ def judge_intent(round_: Round, intent: Intent) -> Difference | None:
         proposal = "Stripe took another amount than the order's: refund it in the dashboard, or agree with the shopper."
         return _difference(Kind.AMOUNT, intent, payment.order, payment, proposal)
     proposal = f"Stripe took the money of a payment that is {payment.phase} here: look at its story, or refund it."
-    return _difference(Kind.STATUS, intent, payment.order, payment, proposal)
+    difference = _difference(Kind.STATUS, intent, payment.order, payment, proposal)
+    if payment.is_over:
+        _give_up_others(round_, payment.order, intent, difference)
+    return difference
 
 
 def _judge_unknown(round_: Round, intent: Intent) -> Difference | None:
@@ -173,12 +177,43 @@ def _judge_unknown(round_: Round, intent: Intent) -> Difference | None:
     if good is not None:
         return None if good.intent_id == intent.id else _double(round_, intent.charge_id, order, good)
     _refuse_young(intent.created)
+    proposal = "Stripe took money for this order under an intent that we do not have: refund it in Stripe's dashboard."
+    difference = _difference(Kind.MISSING_LOCAL, intent, order, None, proposal)
+    _give_up_others(round_, order, intent, difference)
+    good = _good_payment(order.pk)
+    if good is not None:  # the other one was faster
+        return _double(round_, intent.charge_id, order, good)
     if not round_.dry_run and rebuild_payment(order.pk, intent):
         log.warning("payment_rebuilt", order=order.pk, intent=intent.id)
         round_.changed += 1
+        resolve_breaks([intent.id], [Kind.MISSING_LOCAL], by=BY_SWEEP, note="the payment was rebuilt")
         return judge_intent(round_, intent)
-    proposal = "Stripe took money for this order under an intent that we do not have: refund it in Stripe's dashboard."
-    return _difference(Kind.MISSING_LOCAL, intent, order, None, proposal)
+    return difference
+
+
+def _give_up_others(round_: Round, order: Order, intent: Intent, difference: Difference) -> None:
+    """Another payment of the order may still charge it, beside this money: nobody shall pay that one too.
+
+    The break first: while it is open no new payment takes the place of the one that is given up (pay._payment_of).
+
+    Raises:
+        NotNow: a press of it is being made, or Stripe did not answer: a later round goes on.
+    """
+    others = order.payments.exclude(phase__in=(*Payment.OVER, Payment.Phase.SUCCEEDED)).exclude(
+        Q(intent_id=intent.id) | Q(pk=intent.metadata.get("payment", ""), intent_id=None)
+    )
+    if round_.dry_run or not others.exists():
+        return
+    open_break(difference)
+    log.error("money_by_another_intent", order=order.pk, intent=intent.id)
+    round_.pace.step()
+    try:
+        given_up = give_up_payment(order.pk, Asker.SWEEP)
+    except RowBusy as error:
+        raise NotNow(repr(error)) from error
+    if not given_up:
+        raise NotNow("a press is being made, or no answer")
+    round_.changed += 1
 
 
 def _judge_stranger(round_: Round, intent: Intent) -> Difference | None:

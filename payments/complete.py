@@ -144,8 +144,9 @@ def ask_stripe(order: Order, asked_by: Asker, actor: str = "", event_key: str = 
     A press under way keeps its lease, and settles for itself; only what never goes stale (succeeded, canceled) is
     settled beside it.
     """
-    payment = Payment.objects.filter(order=order, intent_id__isnull=False).order_by("-n").first()
-    if payment is None or payment.is_over or payment.phase == Payment.Phase.SUCCEEDED:
+    # The one that is not over: not always the newest, for one that was lost may have been rebuilt since.
+    payment = Payment.objects.filter(order=order, intent_id__isnull=False).exclude(phase__in=Payment.OVER).first()
+    if payment is None or payment.phase == Payment.Phase.SUCCEEDED:
         return True, None
     attempt = Attempt.objects.filter(payment=payment).undecided().first()
     if attempt is not None and attempt.phase == Attempt.Phase.STARTED:

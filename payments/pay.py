@@ -16,6 +16,7 @@ from django.utils import timezone
 from orders.models import Order
 from payments import answers
 from payments.breaker import refuse_while_broken
+from payments.breaks import money_elsewhere
 from payments.errors import (
     Declined,
     GatewayError,
@@ -181,6 +182,8 @@ def _payment_of(order: Order) -> Payment:
         if newest.phase == Payment.Phase.CLOSING:
             raise in_progress(order, None)
         return newest
+    if money_elsewhere(order).exists():
+        raise in_progress(order, None)
     return new_payment(order, newest.n + 1 if newest else 1)
 
 

@@ -2,9 +2,12 @@
 
 from typing import Any
 
+from django.db.models import Exists
+
 from orders.attempts import newest_attempt
 from orders.models import Order
 from payments import answers
+from payments.breaks import money_elsewhere
 from payments.gateways.base import Intent
 from payments.models import Attempt, Payment
 
@@ -29,4 +32,5 @@ def may_press(order: Order) -> bool:
         return False
     if Attempt.objects.filter(order=order).live().exists():
         return False
-    return not Payment.objects.filter(order=order, phase=Payment.Phase.CLOSING).exists()
+    closing = Payment.objects.filter(order=order, phase=Payment.Phase.CLOSING)
+    return not Order.objects.filter(Exists(closing) | Exists(money_elsewhere(order)), pk=order.pk).exists()

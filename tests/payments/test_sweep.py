@@ -11,18 +11,21 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from orders.models import Order
+from orders.models import Mail, Order
 from payments import compare, pay, sweep, tasks
+from payments.close import give_up_payment
 from payments.duplicates import refund_duplicate
 from payments.gateways.base import gateway
+from payments.gateways.transport import Deadline
+from payments.leases import end_lease, take_lease
 from payments.models import Asker, Attempt, Break, Dispute, Heartbeat, Payment, PaymentEvent, Refund, payment_id
 from payments.pace import Pace
-from payments.pay import new_payment
+from payments.pay import new_payment, open_ahead, open_payment
 from payments.row_lock import give_back_connections
 from shop.ids import new_id
-from tests.book import CANCEL, REFUND, Book, Json
+from tests.book import CANCEL, CONFIRM, REFUND, Book, Json
 from tests.oracles import assert_books_agree
-from tests.payments.paying import at_stripe, let_leases_end, placed_order, press
+from tests.payments.paying import at_stripe, let_leases_end, placed_order, press, status_of
 from tests.payments.planting import (
     bulk_paid,
     lose_payment,
@@ -268,15 +271,112 @@ def test_a_lost_payment_of_another_amount_is_not_rebuilt(book: Book) -> None:
     assert not Payment.objects.filter(order=order).exists()
 
 
-def test_a_lost_payment_is_not_rebuilt_beside_another_one(book: Book) -> None:
-    """The order may be charged by the next payment: two that may charge are never made."""
+def test_a_lost_payment_is_rebuilt_and_the_next_one_that_was_never_sent_is_given_up(book: Book) -> None:
+    """The order may be charged by the next payment: two that may charge are never there at once."""
     order = paid_order()
     lost = payment_of(order).intent_id
     lose_payment(order)
     other = new_payment(order, 2)
     swept()
-    assert open_breaks() == [("missing_local", lost)]
-    assert list(Payment.objects.filter(order=order)) == [other]
+    assert open_breaks() == []
+    phases = dict(Payment.objects.filter(order=order).values_list("intent_id", "phase"))
+    assert phases == {lost: "succeeded", None: "abandoned"}
+    assert Payment.objects.get(pk=other.pk).phase == "abandoned"
+    assert Order.objects.get(pk=order.pk).status == "paid"
+
+
+# --- money by another intent, while a payment of the order can still be paid ------------------------------------------
+
+
+def open_again(order: Order, n: int = 2) -> Payment:
+    """The order's next payment, with its intent at Stripe: whoever presses Pay now is charged."""
+    payment = new_payment(order, n)
+    open_payment(payment, Deadline(5), [])
+    return payment
+
+
+def test_a_lost_payment_is_rebuilt_and_the_open_one_is_canceled_at_stripe_first(book: Book) -> None:
+    order = paid_order()
+    lost = payment_of(order).intent_id
+    lose_payment(order)
+    other = open_again(order)
+    round_ = swept()
+    assert round_.put_off == 0
+    assert {intent["id"]: intent["status"] for intent in book.intents(order.pk)} == {
+        lost: "succeeded",
+        other.intent_id: "canceled",
+    }
+    assert Order.objects.get(pk=order.pk).status == "paid"
+    assert open_breaks() == []
+    assert Mail.objects.filter(order=order, kind="receipt").count() == 1
+
+
+def test_money_that_cannot_be_rebuilt_closes_the_open_payment_and_no_new_one_is_opened(book: Book) -> None:
+    order, client = placed_order()
+    open_ahead(order.pk)
+    other = payment_of(order)
+    stranger = second_charge(book, order)  # of no payment that we could derive
+    swept()
+    assert open_breaks() == [("missing_local", stranger["id"])]
+    assert Payment.objects.get(pk=other.pk).phase == "canceled"
+    assert book.calls(order.pk, CONFIRM) == []
+    refused = press(client, order, "another-key")
+    assert (refused.status_code, refused.json()["type"]) == (409, "/problems/payment-in-progress")
+    assert status_of(client, order)["pay_key"] is None
+    assert len(book.succeeded(order.pk)) == 1
+    Break.objects.update(resolved_at=timezone.now(), resolved_by="clerk", accepted=True)
+    assert press(client, order, status_of(client, order)["pay_key"]).status_code == 201
+
+
+def test_money_of_a_payment_that_is_over_here_closes_the_open_one_too(book: Book) -> None:
+    order = paid_order()
+    first = payment_of(order)
+    with no_triggers() as cursor:
+        cursor.execute("UPDATE orders_order SET status = 'pending', paid_at = NULL WHERE id = %s", [order.pk])
+        cursor.execute("DELETE FROM payments_attempt WHERE order_id = %s", [order.pk])
+    tamper(first, phase="canceled", captured_minor=0, charge_id=None)
+    other = open_again(order)
+    swept()
+    assert open_breaks() == [("status", first.intent_id)]
+    assert Payment.objects.get(pk=other.pk).phase == "canceled"
+    swept()
+    assert open_breaks() == [("status", first.intent_id)]
+
+
+def test_while_a_press_of_the_open_payment_is_being_made_it_is_put_off(book: Book) -> None:
+    order, client = placed_order()
+    assert press(client, order, token="pm_card_threeDSecure2Required").status_code == 202
+    second_charge(book, order)
+    lease = take_lease(Attempt.objects.get(order=order))
+    assert lease is not None
+    round_ = swept()
+    assert round_.put_off >= 1
+    assert not give_up_payment(order.pk, Asker.SWEEP)  # also when the press began after the sweep had looked
+    assert payment_of(order).phase == "open"
+    end_lease(lease)
+    swept()
+    assert (payment_of(order).phase, Attempt.objects.get(order=order).outcome) == ("canceled", "canceled")
+    assert len(book.succeeded(order.pk)) == 1
+
+
+def test_when_the_other_one_was_paid_already_it_is_a_double_charge(book: Book) -> None:
+    order, client = placed_order()
+    book.rule("reset", CONFIRM, when="after", times=4)
+    assert press(client, order).status_code == 202
+    let_leases_end(order)
+    stranger = second_charge(book, order)
+    swept()
+    assert Order.objects.get(pk=order.pk).status == "paid"
+    assert open_breaks() == [("double_charge", stranger["latest_charge"])]
+
+
+def test_a_dry_run_gives_nothing_up(book: Book) -> None:
+    order, _ = placed_order()
+    open_ahead(order.pk)
+    second_charge(book, order)
+    before = whole_database()
+    swept(dry_run=True)
+    assert whole_database() == before
 
 
 def orphan(order: Order) -> tuple[Payment, Json]:
