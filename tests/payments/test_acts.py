@@ -7,16 +7,19 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import Error as DatabaseError
 from django.db import connection, transaction
+from django.utils import timezone
 
+from orders.mail_again import make_due_again
 from orders.models import Order
 from payments.breaks import Difference, open_break, resolve_break
 from payments.close import Wish, close_order
 from payments.complete import cancel_at_stripe
-from payments.models import Asker, Attempt, Break, Refund
+from payments.models import Asker, Attempt, Break, Refund, RefundProposal
+from payments.proposals import refuse_refund
 from payments.reconcile import reconcile_order
 from payments.refund import Ask, refund_once
 from payments.snapshot import money_snapshot
-from shop.acts import Act, DoneAlready, StaleForm, Who, version_of
+from shop.acts import Act, DoneAlready, StaleForm, Who, version_of, witnessed
 from shop.ids import new_id
 from shop.models import StaffAct
 from shop.problems import Problem
@@ -185,3 +188,67 @@ def test_what_a_person_has_resolved_is_not_opened_again_while_it_stays_so() -> N
     assert not Break.objects.filter(resolved_at=None).exists()
     other = Difference(Break.Kind.AMOUNT, "pi_1", None, None, 501, "GBP", "look")
     assert open_break(other).pk != found.pk
+
+
+def test_two_posts_of_one_form_about_two_orders_are_one_act(book: Book) -> None:
+    """No row lock is common to them: the unique key of the form is the judge."""
+    acts = [act_on(placed_order()[0], "look", form_key="one-form") for _ in range(2)]
+    both_have_begun, told = threading.Barrier(2), []
+
+    def do(act: Act) -> None:
+        try:
+            with transaction.atomic(), witnessed(act):
+                both_have_begun.wait()
+            told.append("done")
+        except DoneAlready:
+            told.append("done already")
+        finally:
+            connection.close()
+
+    posts = [threading.Thread(target=do, args=[act]) for act in acts]
+    for one in posts:
+        one.start()
+    for one in posts:
+        one.join()
+    assert sorted(told) == ["done", "done already"]
+    assert StaffAct.objects.count() == 1
+
+
+def proposal_of(order: Order, by: str = "clara") -> RefundProposal:
+    return order.payments.get().refund_proposals.create(
+        amount_minor=100, currency=order.currency, reason="duplicate", note="x", proposed_by=clerk(by).user
+    )
+
+
+def approve(proposal: RefundProposal, by: str) -> Refund:
+    act = act_on(proposal.payment.order, "approve refund", who=clerk(by))
+    ask = Ask(proposal.refund_key, "digest", 100, "duplicate", act.who.user.pk, act=act, proposal_id=proposal.pk)
+    return refund_once(proposal.payment, ask)
+
+
+def test_the_core_lets_nobody_approve_what_he_proposed_himself(book: Book) -> None:
+    proposal = proposal_of(paid_order())
+    with pytest.raises(Problem, match="somebody else must decide"):
+        approve(proposal, "clara")
+    proposal.refresh_from_db()
+    assert (proposal.decision, book.refunds(), StaffAct.objects.count()) == ("", [], 0)
+
+
+def test_the_core_carries_a_proposal_out_once_also_for_who_says_not_what_he_saw(book: Book) -> None:
+    proposal = proposal_of(paid_order())
+    assert approve(proposal, "carl").outcome == "succeeded"
+    for who in ("carl", "cora"):
+        with pytest.raises(StaleForm):
+            approve(proposal, who)
+    with pytest.raises(StaleForm):
+        refuse_refund(proposal, act_on(proposal.payment.order, "refuse refund", who=clerk("cora")))
+    assert (len(book.refunds()), StaffAct.objects.count()) == (1, 1)
+
+
+def test_the_core_makes_no_mail_due_that_is_being_sent(book: Book) -> None:
+    order = paid_order()
+    mail = order.mails.get()
+    for state, sending_at, due in (("sending", timezone.now(), False), ("sent", None, True)):
+        order.mails.update(state=state, sending_at=sending_at)
+        assert make_due_again(mail.pk, act_on(order, "send mail again")) is due
+        assert order.mails.get().state == ("due" if due else state)
