@@ -43,7 +43,12 @@ def decimal_text(amount_minor: int, currency: str) -> str:
 
 
 def money_text(amount_minor: int, currency: str) -> str:
-    """`2400, "GBP"` -> `£24.00`. The same text on the page, the Pay button and in the mail."""
+    """`2400, "GBP"` -> `£24.00`. The same text on the page, the Pay button and in the mail.
+
+    Of a currency that we do not sell in, which only Stripe's book may bring, nobody here knows where the point is.
+    """
+    if currency not in CURRENCIES:
+        return f"{amount_minor} minor units of {currency or 'an unknown currency'}"
     text = decimal_text(amount_minor, currency)
     symbol = CURRENCIES[currency].symbol
     return f"-{symbol}{text[1:]}" if text.startswith("-") else f"{symbol}{text}"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from shop.money import CURRENCIES, minor_of, plain_text
+from shop.money import CURRENCIES, minor_of, money_text, plain_text
 
 
 @pytest.mark.parametrize(
@@ -52,3 +52,7 @@ def test_what_could_be_misread_is_refused(text: str, currency: str) -> None:
 def test_what_is_shown_in_a_field_is_read_back(currency: str) -> None:
     for minor in (0, 10, 1230, 240_000, 99_999_990):
         assert minor_of(plain_text(minor, currency), currency) == minor
+
+
+def test_money_of_a_currency_that_we_do_not_sell_in_can_be_told() -> None:
+    assert money_text(1250, "NOK") == "1250 minor units of NOK"
