@@ -228,6 +228,8 @@ class BreakAdmin(ReadOnly, admin.ModelAdmin[Break]):
         pages = [("take-break", "Take on"), ("resolve-break", "Resolve")]
         if found.kind == Break.Kind.DOUBLE_CHARGE:
             pages.insert(0, ("refund-duplicate", "Give back"))
+        if found.kind == Break.Kind.AMOUNT and "prepared_refund" in found.evidence:
+            pages.insert(0, ("refund-mismatch", "Give back"))
         links = ((reverse(f"desk:{page}", args=[found.pk]), label) for page, label in pages)
         return format_html_join(", ", '<a href="{}">{}</a>', links)
 

@@ -22,13 +22,15 @@ from payments.desk.forms import ActForm, WithReason
 from payments.desk.offers import (
     why_not_cancel,
     why_not_end,
-    why_not_refund_duplicate,
+    why_not_give_back,
     why_not_resolve,
     why_not_send,
 )
 from payments.desk.once import Acting, Page, Told, payment_page
 from payments.desk.pages import staff_page
 from payments.duplicates import refund_duplicate as refund_duplicate_once
+from payments.gateways.base import SeenRefund
+from payments.mismatches import refund_mismatch as refund_mismatch_once
 from payments.models import Asker, Attempt, Break, Outcome, Payment, WebhookEvent
 from payments.snapshot import money_snapshot
 from payments.webhooks import event_snapshot
@@ -236,35 +238,62 @@ def refund_duplicate(request: HttpRequest, pk: int) -> HttpResponse:
 
     def page() -> Page:
         found = _break(pk)
-        prepared = found.evidence.get("prepared_refund", {}).get("params", {})
-        amount = money_text(found.amount_minor or 0, found.currency) if found.currency else "the charge"
-        shown = break_page(
-            found,
-            act="refund duplicate",
-            title="Give a second charge back",
-            button=f"Give {amount} back",
-            why_not=why_not_refund_duplicate(found),
+        good = str(found.evidence.get("good_charge") or "-")
+        amount = money_text(found.amount_minor or 0, found.currency)
+        shown = _give_back_page(
+            found, Break.Kind.DOUBLE_CHARGE, "refund duplicate", "Give a second charge back", amount
         )
-        goes, stays = prepared.get("charge", "-"), found.evidence.get("good_charge", "-")
-        now = [*shown.now, ("Goes back", f"{goes}: all that is left of it, {amount}"), ("Is never touched", stays)]
-        will = [
-            f"It gives all that is left of the charge {goes} back to the card that paid it.",
-            f"The good charge, {stays}, and the order stay as they are.",
-            "However often this is run, the money moves once.",
-        ]
+        now = [*shown.now, ("Is never touched", good)]
+        return replace(shown, now=now, will=[*shown.will, f"The good charge, {good}, and the order stay as they are."])
+
+    def carry_out(form: WithReason, act: Act) -> Told:
+        seen = refund_duplicate_once(_break(pk), Asker.STAFF, act.who.name, act)
+        return _given_back(seen, "of the second charge")
+
+    return Acting(request, page, WithReason, carry_out).answer()
+
+
+@staff_page("payments.refund_payment")
+@needs_fresh_second_factor
+@act_page
+def refund_mismatch(request: HttpRequest, pk: int) -> HttpResponse:
+    """Give all of another amount back; then the press that took it has ended."""
+
+    def page() -> Page:
+        found = _break(pk)
+        took = money_text(found.evidence.get("received", 0), str(found.evidence.get("currency", "")))
+        shown = _give_back_page(found, Break.Kind.AMOUNT, "refund mismatch", "Give another amount back", took)
+        total = found.order.total_text if found.order is not None else "-"
+        now = [*shown.now, ("Stripe took", took), ("The order's total", total)]
+        will = [*shown.will, "When all of it has gone back, the press has ended, and the order may be paid again."]
         return replace(shown, now=now, will=will)
 
     def carry_out(form: WithReason, act: Act) -> Told:
-        found = _break(pk)
-        seen = refund_duplicate_once(found, Asker.STAFF, act.who.name, act)
-        if seen is None:
-            return Told("Nothing was left of it: it has gone back before.", messages.INFO)
-        text = money_text(seen.amount_minor, seen.currency)
-        if seen.status == "succeeded":
-            return Told(f"{text} of the second charge has gone back.")
-        return Told(f"Stripe has taken it, {text}: {seen.status}. The break stays open until it has gone back.")
+        return _given_back(refund_mismatch_once(_break(pk), Asker.STAFF, act.who.name, act), "of the other amount")
 
     return Acting(request, page, WithReason, carry_out).answer()
+
+
+def _give_back_page(found: Break, kind: Break.Kind, act: str, title: str, amount: str) -> Page:
+    """Of the refund that the break carries."""
+    charge = found.evidence.get("prepared_refund", {}).get("params", {}).get("charge", "-")
+    shown = break_page(
+        found, act=act, title=title, button=f"Give {amount} back", why_not=why_not_give_back(found, kind)
+    )
+    will = [
+        f"It gives all that is left of the charge {charge} back to the card that paid it.",
+        "However often this is run, the money moves once.",
+    ]
+    return replace(shown, now=[*shown.now, ("Goes back", f"{charge}: all that is left of it, {amount}")], will=will)
+
+
+def _given_back(seen: SeenRefund | None, which: str) -> Told:
+    if seen is None:
+        return Told("Nothing was left of it: it has gone back before.", messages.INFO)
+    text = money_text(seen.amount_minor, seen.currency)
+    if seen.status == "succeeded":
+        return Told(f"{text} {which} has gone back.")
+    return Told(f"Stripe has taken it, {text}: {seen.status}. The break stays open until it has gone back.")
 
 
 # --- Webhooks -------------------------------------------------------------------------------------------------------

@@ -28,6 +28,7 @@ NEEDS = {
     "refund": "payments.refund_payment",
     "approve refund": "payments.refund_payment",
     "refund duplicate": "payments.refund_payment",
+    "refund mismatch": "payments.refund_payment",
     "cancel": "orders.cancel_order",
     "resolve break": "payments.resolve_break",
     "take on break": "payments.resolve_break",
@@ -97,8 +98,12 @@ def _break_offers(order: Order, viewer: Viewer) -> list[Offer]:
         what = f"{found.get_kind_display().lower()}, {found.subject}"
         if found.kind == Break.Kind.DOUBLE_CHARGE:
             label = f"Give the second charge back: {found.subject}"
-            why_not = why_not_refund_duplicate(found)
+            why_not = why_not_give_back(found, Break.Kind(found.kind))
             made.append(_offer(viewer, "refund duplicate", label, "refund-duplicate", found.pk, why_not))
+        if found.kind == Break.Kind.AMOUNT and "prepared_refund" in found.evidence:
+            label = f"Give the other amount back: {found.subject}"
+            why_not = why_not_give_back(found, Break.Kind(found.kind))
+            made.append(_offer(viewer, "refund mismatch", label, "refund-mismatch", found.pk, why_not))
         made.append(_offer(viewer, "take on break", f"Take this break on: {what}", "take-break", found.pk, ""))
         made.append(_offer(viewer, "resolve break", f"Resolve this break: {what}", "resolve-break", found.pk, ""))
     return made
@@ -172,14 +177,15 @@ def why_not_resolve(found: Break) -> str:
     return f"It was resolved already, at {found.resolved_at:%Y-%m-%d %H:%M:%S} UTC by {found.resolved_by}"
 
 
-def why_not_refund_duplicate(found: Break) -> str:
-    if found.kind != Break.Kind.DOUBLE_CHARGE or "prepared_refund" not in found.evidence:
-        return "It is no second charge: no refund is prepared for it"
+def why_not_give_back(found: Break, kind: Break.Kind) -> str:
+    """Of a second charge (double_charge), or of another amount than the order's (amount)."""
+    if found.kind != kind or "prepared_refund" not in found.evidence:
+        return "No refund is prepared for it"
     if (why_not := why_not_resolve(found)) != "":
         return why_not
     charge_id = found.evidence["prepared_refund"]["params"]["charge"]
     if Payment.objects.filter(charge_id=charge_id).exists():
-        return "This charge is the good one of a payment of ours: it is no duplicate, and is never touched here"
+        return "This charge is the good one of a payment of ours, and is never touched here"
     return ""
 
 

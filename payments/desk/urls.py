@@ -21,6 +21,7 @@ urlpatterns = [
     path("refund/<slug:payment_id>/", refunds.refund, name="refund"),
     path("refund-proposals/<int:pk>/", refunds.decide_refund, name="decide-refund"),
     path("breaks/<int:pk>/refund/", acts.refund_duplicate, name="refund-duplicate"),
+    path("breaks/<int:pk>/refund-mismatch/", acts.refund_mismatch, name="refund-mismatch"),
     # An order that is not paid.
     path("cancel/<slug:order_id>/", acts.cancel_order, name="cancel-order"),
     path("cancel-at-stripe/<slug:order_id>/", acts.cancel_at_stripe_page, name="cancel-at-stripe"),

@@ -15,6 +15,7 @@ from tests.book import CANCEL, REFUND, Book
 from tests.payments.paying import intent_of, let_leases_end, placed_order, press
 from tests.payments.planting import paid_order, payment_of, second_charge, swept
 from tests.payments.staff import address, at_once, clerk, fields_in, said, shown, words
+from tests.payments.test_mismatch import mismatched
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -194,6 +195,32 @@ def test_a_second_charge_whose_refund_is_not_answered_can_be_given_back_again(bo
     assert found.resolved_at is not None
 
 
+def test_another_amount_goes_back_and_ends_the_press(book: Book) -> None:
+    order, _ = mismatched()
+    found = Break.objects.get(kind="amount")
+    path = address("refund-mismatch", found.pk)
+    browser = clerk("clara", *MAY)
+    page = browser.get(path)
+    assert "Stripe took £9.99" in words(page) and f"The order's total {order.total_text}" in words(page)
+    forms = [shown(one, path) for one in (browser, clerk("carl", *MAY))]
+    answer = post(browser, path, forms[0])
+    assert said(answer) == "£9.99 of the other amount has gone back."
+    assert post(clerk("carl", *MAY), path, forms[1]).status_code == 409  # he saw it before
+    assert [one["amount"] for one in book.refunds(order.pk)] == [999]
+    row = StaffAct.objects.get()
+    assert (row.act, row.order_id, row.before["open"]) == ("refund mismatch", order.pk, True)
+    assert not Attempt.objects.undecided().exists()
+
+
+def test_what_a_break_is_not_about_is_not_given_back(book: Book) -> None:
+    found = double_charge(book)
+    browser = clerk("clara", *MAY)
+    assert "No refund is prepared for it" in words(browser.get(address("refund-mismatch", found.pk)))
+    form = shown(browser, address("refund-duplicate", found.pk)) | NOTE
+    assert browser.post(address("refund-mismatch", found.pk), form).status_code == 409
+    assert book.refunds() == [] and not StaffAct.objects.exists()
+
+
 def test_a_webhook_is_replayed(book: Book) -> None:
     order = unknown_order(book)
     event = stored_event(order)
@@ -262,6 +289,8 @@ def every_act(book: Book) -> dict[str, str]:
     found = double_charge(book)
     fresh, _ = placed_order()
     unknown = unknown_order(book)
+    mismatched()
+    mismatch = Break.objects.get(kind="amount")
     mail = Mail.objects.filter(order=found.order_id).order_by("pk").first()
     assert mail is not None
     Mail.objects.update(state="sent")
@@ -271,6 +300,7 @@ def every_act(book: Book) -> dict[str, str]:
         "take on break": address("take-break", found.pk),
         "resolve break": address("resolve-break", open_break().pk),
         "refund duplicate": address("refund-duplicate", found.pk),
+        "refund mismatch": address("refund-mismatch", mismatch.pk),
         "replay webhook": address("replay-event", stored_event(unknown_order(book)).event_id),
         "send mail again": address("send-mail-again", mail.pk),
     }
@@ -351,7 +381,7 @@ def test_what_is_not_there_is_not_found(book: Book, page: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "page", ["take-break", "resolve-break", "refund-duplicate", "decide-refund", "send-mail-again"]
+    "page", ["take-break", "resolve-break", "refund-duplicate", "refund-mismatch", "decide-refund", "send-mail-again"]
 )
 def test_a_number_that_is_not_there_is_not_found(book: Book, page: str) -> None:
     browser = clerk("clara", *MAY)
