@@ -7,11 +7,12 @@ it every 30 s and so does `manage.py reconcile_payments`; both at once are harml
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import structlog
 from django.conf import settings
 from django.db import InterfaceError, OperationalError
-from django.db.models import F, Q
+from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
 from orders.models import Order
@@ -227,31 +228,46 @@ def due_work(limit: int = 100) -> Work:
 def complete_due(asked_by: Asker = Asker.COMPLETER, limit: int = 100) -> tuple[int, int]:
     """One round of the completer: (looked at, changed). Attempts first: what they come to may make others due."""
     attempts = Work(due_attempts(limit), [], [], [])
-    changed = finish(attempts, asked_by)
+    changed = finish(attempts, asked_by, still_due=True)
     rest = replace(due_work(limit), attempts=[])
-    return len(attempts) + len(rest), changed + finish(rest, asked_by)
+    return len(attempts) + len(rest), changed + finish(rest, asked_by, still_due=True)
 
 
-def finish(work: Work, asked_by: Asker) -> int:
-    """Bring each row as far as Stripe allows now; how many changed. What somebody else holds is left to him."""
+def finish(work: Work, asked_by: Asker, *, still_due: bool = False) -> int:
+    """Bring each row as far as Stripe allows now; how many changed. What somebody else holds is left to him.
+
+    Args:
+        still_due: leave alone what another completer has looked at since the work was listed (docs/adr/0012).
+    """
     changed = 0
-    for one in work.attempts:
+    for one in _each(work.attempts, _due(Attempt.objects.all()) if still_due else None):
         with _alone(attempt=one):
             before = Attempt.objects.filter(pk=one).values_list("phase", "outcome").first()
             attempt = complete_attempt(one, asked_by)
             changed += attempt is not None and (attempt.phase, attempt.outcome) != before
-    for one in work.closings:
+    for one in _each(work.closings, wishes_due() if still_due else None):
         with _alone(order=one):
             finish_closing(one, asked_by)
             changed += not Order.objects.filter(pk=one, closing_since__isnull=False).exists()
-    for one in work.payments:
+    for one in _each(work.payments, _due(Payment.objects.all()) if still_due else None):
         with _alone(payment=one):
             changed += end_payment(Payment.objects.get(pk=one), asked_by)
-    for one in work.refunds:
+    for one in _each(work.refunds, _due(Refund.objects.all()) if still_due else None):
         with _alone(refund=one):
             refund = complete_refund(one, asked_by)
             changed += refund is not None and refund.phase == Refund.Phase.FINISHED
     return changed
+
+
+def _due(rows: QuerySet[Any]) -> QuerySet[Any]:
+    return rows.exclude(next_look_at__gt=DatabaseClock())
+
+
+def _each(ids: list[str], due: QuerySet[Any] | None) -> Iterator[str]:
+    """Those that are still due when their turn comes; all of them without `due`."""
+    for one in ids:
+        if due is None or due.filter(pk=one).exists():
+            yield one
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from payments.settle import Finding, settle
 from tests.book import CONFIRM
 from tests.layers.pressing import opened_order
 from tests.payments.paying import placed_order
-from tests.races.crowd import CROWD, at_once, press, run_after, run_before
+from tests.races.crowd import CROWD, at_once, meanwhile, press, run_after, run_before
 from tests.races.truth import assert_one_truth, due_now, end_leases, settled
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("wide_pool", "one_try")]
@@ -138,6 +138,32 @@ def test_five_completers_at_once_look_once(book, when):
     assert looks(book, order) == before + 1
     assert assert_one_truth(book, order) == "paid"
     assert complete_due() == (0, 0)
+
+
+@pytest.mark.parametrize("act", ["reset", "processing"], ids=["found paid", "still undecided"])
+def test_two_completers_share_a_batch_and_look_at_each_press_once(book, act):
+    """ADR 12: one is at its first press, with the whole batch on its list, and the other does the rest meanwhile."""
+    orders = []
+    for _ in range(4):
+        order, client = opened_order()
+        rule = {"when": "after", "times": None} if act == "reset" else {}
+        book.rule(act, CONFIRM, **rule)
+        press(client, order)
+        book.clear_rules()
+        due_now(order)
+        orders.append(order)
+    before = {order.pk: looks(book, order) for order in orders}
+    book.rule("hold", LOOKS, method="GET", hold="first")
+
+    with meanwhile(complete_due) as slow:
+        book.wait_until_held("first")
+        quick = complete_due()
+        book.release("first")
+        first = slow.result(30)
+
+    assert (first[0], quick[0]) == (4, 3)
+    assert first[1] + quick[1] == (4 if act == "reset" else 0)
+    assert [looks(book, order) - before[order.pk] for order in orders] == [1, 1, 1, 1]
 
 
 def test_of_twenty_that_take_a_lease_one_gets_it(book):
