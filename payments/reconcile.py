@@ -7,18 +7,21 @@ of its refunds and disputes is followed as well; `manage.py reconcile_payments` 
 import datetime
 from dataclasses import dataclass
 
+import structlog
 from django.db.models import Q, QuerySet
 
 from orders.models import Order
 from payments.close import end_payment, finish_closing, left_closing
 from payments.complete import Work, complete_attempt, finish
 from payments.disputes import follow_disputes
-from payments.errors import RowBusy
+from payments.errors import GatewayError, RowBusy
 from payments.models import Asker, Attempt, Payment, Refund, WebhookEvent
 from payments.refund import complete_refund, follow_refunds
 from payments.snapshot import money_snapshot
 from payments.webhooks import work_now
 from shop.acts import Act, Snapshot
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -43,8 +46,10 @@ def reconcile_order(order_id: str, asked_by: Asker, actor: str = "", act: Act | 
     before = money_snapshot(order_id)
     answered = True
     try:
-        if Order.objects.filter(pk=order_id, closing_since__isnull=False).exists():
+        wished = Order.objects.filter(pk=order_id, closing_since__isnull=False)
+        if wished.exists():
             finish_closing(order_id, asked_by, actor, act)
+            answered = not wished.exists()
         for attempt_id in Attempt.objects.filter(order=order_id).undecided().values_list("pk", flat=True):
             answered &= complete_attempt(attempt_id, asked_by, actor, act) is not None
         for payment in left_closing().filter(order=order_id):
@@ -54,7 +59,8 @@ def reconcile_order(order_id: str, asked_by: Asker, actor: str = "", act: Act | 
             answered &= complete_refund(refund_id, asked_by, actor, act) is not None
         for payment in Payment.objects.filter(order=order_id, phase=Payment.Phase.SUCCEEDED).select_related("order"):
             answered &= follow_refunds(payment, asked_by, actor, act) and follow_disputes(payment, asked_by, actor, act)
-    except RowBusy:
+    except (GatewayError, RowBusy) as error:
+        log.info("not_reconciled", order=order_id, error=repr(error))
         answered = False
     if act is not None:
         act.record()

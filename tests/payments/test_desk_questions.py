@@ -11,7 +11,7 @@ from payments.desk import questions
 from payments.models import Attempt, PaymentEvent, Refund
 from payments.refund import Ask, refund_once
 from shop.models import StaffAct
-from tests.book import REFUND, Book
+from tests.book import CREATE, REFUND, Book
 from tests.payments.paying import let_leases_end, placed_order, press
 from tests.payments.planting import paid_order, payment_of
 from tests.payments.staff import address, at_once, clerk, fields_in, said, shown, words
@@ -143,3 +143,33 @@ def test_nobody_asks_without_the_permission_or_the_token(book: Book) -> None:
         for browser in (clerk("nobody"), clerk("clara", MAY, enforce_csrf_checks=True)):
             assert browser.post(path, form).status_code == 403
     assert Attempt.objects.get().outcome == "unknown"
+
+
+def test_a_stripe_that_does_not_answer_is_told_of_and_the_others_are_asked(book: Book) -> None:
+    """A wish to close whose intent nobody has heard of: learning it is a create, which may be lost as well."""
+    lost, client = placed_order()
+    book.rule("reset", path=CREATE, when="after", times=None)
+    press(client, lost)
+    let_leases_end(lost)
+    Order.objects.filter(pk=lost.pk).update(closing_since=timezone.now(), closing_by="x", closing_reason="cancel")
+    book.clear_rules()
+    found = unknown_order(book)
+    book.rule("reset", path=CREATE, when="after", times=None)
+    browser = clerk("clara", MAY)
+    answer = browser.post(day_page(), fields_in(browser.get(day_page())))
+    assert answer.status_code == 200
+    assert "Not all of it was answered" in words(answer)
+    assert Order.objects.get(pk=found.pk).status == "paid"
+    assert Order.objects.get(pk=lost.pk).is_closing
+    assert StaffAct.objects.count() == 2
+
+
+def test_no_further_order_is_begun_when_the_time_is_up(book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(2):
+        unknown_order(book)
+    browser = clerk("clara", MAY)
+    page = browser.get(day_page())
+    monkeypatch.setattr(questions, "LONGEST_SECONDS", 0)
+    answer = browser.post(day_page(), fields_in(page))
+    assert "2 orders to ask about" in words(answer)
+    assert not StaffAct.objects.exists()
