@@ -5,6 +5,7 @@ runs its block inside `witnessed(act)`. So there is no act without its row, and 
 The form's one-time key is unique: double click, reload and Back find the act done (RULES R96).
 """
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Iterator
@@ -89,7 +90,7 @@ class Act:
     def write(self) -> None:
         """The audit row. Two posts of one form at one moment: the unique index rolls the later one back."""
         after = self.snapshot()
-        if self.is_done() or (self.repeatable and after == self.before):
+        if self.repeatable and (after == self.before or self.is_done()):
             return  # a question that has moved nothing so far: record() writes it down in the end
         self._insert(after)
 
@@ -119,7 +120,8 @@ class Act:
     def record(self) -> None:
         """Write down an act that has changed no row of ours, such as a question to Stripe that told nothing new."""
         if not self.is_done():
-            with transaction.atomic(durable=True):
+            # Another post of the form may be faster by a moment: it has written the same.
+            with contextlib.suppress(DoneAlready), transaction.atomic(durable=True):
                 self.begin()
                 self._insert(self.before)
 

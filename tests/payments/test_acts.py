@@ -190,22 +190,28 @@ def test_what_a_person_has_resolved_is_not_opened_again_while_it_stays_so() -> N
     assert open_break(other).pk != found.pk
 
 
-def test_two_posts_of_one_form_about_two_orders_are_one_act(book: Book) -> None:
+@pytest.mark.parametrize("later", ["while the first is open", "after the first has committed"])
+def test_two_posts_of_one_form_about_two_orders_are_one_act(book: Book, later: str) -> None:
     """No row lock is common to them: the unique key of the form is the judge."""
-    acts = [act_on(placed_order()[0], "look", form_key="one-form") for _ in range(2)]
-    both_have_begun, told = threading.Barrier(2), []
+    first, second = (act_on(placed_order()[0], "look", form_key="one-form") for _ in range(2))
+    both_have_begun, first_is_done = threading.Barrier(2), threading.Event()
+    told = []
 
     def do(act: Act) -> None:
         try:
             with transaction.atomic(), witnessed(act):
                 both_have_begun.wait()
+                if act is second and later.startswith("after"):
+                    assert first_is_done.wait(10)
             told.append("done")
         except DoneAlready:
             told.append("done already")
         finally:
+            if act is first:
+                first_is_done.set()
             connection.close()
 
-    posts = [threading.Thread(target=do, args=[act]) for act in acts]
+    posts = [threading.Thread(target=do, args=[act]) for act in (first, second)]
     for one in posts:
         one.start()
     for one in posts:

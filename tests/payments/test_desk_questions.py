@@ -58,6 +58,15 @@ def test_it_may_be_repeated_and_is_one_act_however_often_its_form_comes(book: Bo
     assert len(book.succeeded(order.pk)) == 1
 
 
+def test_a_double_click_on_a_day_is_one_act_an_order(book: Book) -> None:
+    orders = [paid_order() for _ in range(2)]
+    path = address("ask-selection") + "?" + "&".join(f"order={one.pk}" for one in orders)
+    form = shown(clerk("clara", MAY), path)
+    answers = at_once(*(lambda: clerk("clara", MAY).post(path, form) for _ in range(4)))
+    assert [one.status_code for one in answers] == [200] * 4
+    assert StaffAct.objects.count() == 2
+
+
 def test_a_silent_stripe_is_told_so_and_nothing_is_concluded(book: Book) -> None:
     order = unknown_order(book)
     book.rule("reset", path="/v1/payment_intents/*", method="GET", when="before", times=None)
