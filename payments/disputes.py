@@ -17,7 +17,7 @@ from payments.gateways.transport import Deadline
 from payments.models import Asker, Break, Dispute, Payment, PaymentEvent
 from payments.refund import balance_minor
 from payments.row_lock import again_on_conflict, give_back_connections, locked_payment
-from payments.settle import raise_break, tell_looks
+from payments.settle import raise_break, tell_calls
 from shop.acts import Act, witnessed
 from shop.money import money_text
 
@@ -39,7 +39,7 @@ def follow_disputes(payment: Payment, asked_by: Asker, actor: str = "", act: Act
         log.info("disputes_not_seen", payment=payment.pk, error=str(error))
         return False
     finally:
-        tell_looks(payment, calls, asked_by, actor)
+        tell_calls(payment, calls, asked_by, actor)
     for seen in listed:
         write_dispute(payment, seen, asked_by, actor, act)
     return True

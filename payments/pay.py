@@ -43,7 +43,7 @@ from payments.models import (
     payment_id,
 )
 from payments.row_lock import give_back_connections, locked_order
-from payments.settle import Finding
+from payments.settle import Finding, tell_calls
 from payments.stopped import count_replay
 from shop.counters import count_duplicate
 from shop.idempotency import refuse_other_body
@@ -350,10 +350,13 @@ def open_ahead(order_id: str) -> None:
         payment = Payment.objects.filter(order=order).order_by("-n").first() or new_payment(order, 1)
         if payment.phase != Payment.Phase.OPENING:
             return
+    calls: list[Call] = []
     try:
-        open_payment(payment, Deadline(settings.CREATE_TIMEOUT.total_seconds()), [])
+        open_payment(payment, Deadline(settings.CREATE_TIMEOUT.total_seconds()), calls)
     except NothingSent as error:
         log.info("not_opened_ahead", order=order_id, error=str(error))
+    finally:
+        tell_calls(payment, calls, Asker.SHOPPER)
 
 
 # --- confirm: the only call that can charge -------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from payments.models import Outcome as Known
 from payments.proposals import agree, takes_two
 from payments.row_lock import again_on_conflict, give_back_connections, locked_payment
 from payments.schedule import rung
-from payments.settle import Finding, called, judge, raise_break, tell_looks
+from payments.settle import Finding, called, judge, raise_break, tell_calls
 from payments.stopped import count_replay
 from shop.acts import Act, witnessed
 from shop.idempotency import refuse_other_body
@@ -265,7 +265,7 @@ def follow_refunds(payment: Payment, asked_by: Asker, actor: str = "", act: Act 
         log.info("refunds_not_seen", payment=payment.pk, error=str(error))
         return False
     finally:
-        tell_looks(payment, calls, asked_by, actor)
+        tell_calls(payment, calls, asked_by, actor)
     _write_list(payment, listed, asked_by, actor, act)
     return True
 

@@ -511,9 +511,9 @@ def _tell(
     PaymentEvent.objects.bulk_create(events)
 
 
-def tell_looks(payment: Payment, calls: list[Call], asked_by: Asker, actor: str) -> None:
-    """Looks at what goes back of a payment, which move nothing by themselves. Not the sweep's: of a difference that
-    stays it looks every ten minutes, and says so once, in the break."""
+def tell_calls(payment: Payment, calls: list[Call], asked_by: Asker, actor: str = "") -> None:
+    """Calls that settle nothing by themselves: an opening ahead of the click, a look at what goes back. Not the
+    sweep's: of a difference that stays it looks every ten minutes, and says so once, in the break."""
     if asked_by != Asker.SWEEP:
         events = [called(call, payment.order, payment, None, asked_by, actor) for call in calls]
         PaymentEvent.objects.bulk_create(events)

@@ -25,7 +25,7 @@ from payments.models import (
     Refund,
     WebhookEvent,
 )
-from payments.pay import new_payment
+from payments.pay import new_payment, open_ahead
 from payments.reconcile import reconcile_order
 from payments.refund import Ask, follow_refunds, refund_once
 from shop.models import StaffAct
@@ -494,6 +494,13 @@ def test_looks_for_refunds_and_disputes_are_in_the_story_but_not_the_sweep_s(boo
         ("Stripe: list the disputes", "staff ada", 200),
     ]
     assert all(row.request_id for row in looks)
+
+
+def test_a_payment_that_was_opened_ahead_says_so(book: Book) -> None:
+    order, _ = placed_order()
+    open_ahead(order.pk)
+    [row] = [row for row in rows_of(order) if row.source == "call"]
+    assert (row.what, row.by, row.http_status) == ("Stripe: open the intent", "shopper", 200)
 
 
 def test_events_of_others_are_filtered_in_the_inbox() -> None:
