@@ -88,7 +88,8 @@ class Act:
             raise StaleForm(self.subject)
 
     def write(self) -> None:
-        """The audit row. Two posts of one form at one moment: the unique index rolls the later one back."""
+        """The audit row. Two posts of one form at one moment, about whatever rows: the unique index rolls the later one
+        back. Nothing is done without a row of its own."""
         after = self.snapshot()
         if self.repeatable and (after == self.before or self.is_done()):
             return  # a question that has moved nothing so far: record() writes it down in the end
@@ -102,7 +103,7 @@ class Act:
                 act=self.name,
                 subject=self.subject[:80],
                 order_id=self.order_id,
-                form_key=self.form_key or None,
+                form_key=self._free_key(),
                 address=self.who.address,
                 agent=self.who.agent,
                 before=self.before,
@@ -115,7 +116,16 @@ class Act:
             raise DoneAlready(self.form_key) from error
 
     def is_done(self) -> bool:
-        return bool(self.form_key) and StaffAct.objects.filter(form_key=self.form_key).exists()
+        """By this form. What may be repeated is done only by itself: the key of another act hides no question."""
+        done = StaffAct.objects.filter(form_key=self.form_key)
+        if self.repeatable:
+            done = done.filter(act=self.name, subject=self.subject[:80])
+        return bool(self.form_key) and done.exists()
+
+    def _free_key(self) -> str | None:
+        if self.repeatable and StaffAct.objects.filter(form_key=self.form_key).exists():
+            return None
+        return self.form_key or None
 
     def record(self) -> None:
         """Write down an act that has changed no row of ours, such as a question to Stripe that told nothing new."""

@@ -258,3 +258,36 @@ def test_the_core_makes_no_mail_due_that_is_being_sent(book: Book) -> None:
         order.mails.update(state=state, sending_at=sending_at)
         assert make_due_again(mail.pk, act_on(order, "send mail again")) is due
         assert order.mails.get().state == ("due" if due else state)
+
+
+def test_one_form_sent_about_two_orders_at_one_moment_hides_neither_act(book: Book) -> None:
+    """The rows of one order do not lock those of another: only the unique key of the form stands between them."""
+    first, second = (act_on(paid_order(), form_key="one-form-for-two-orders") for _ in range(2))
+
+    def other_act() -> None:
+        with transaction.atomic(), witnessed(first):
+            pass
+        connection.close()
+
+    def act_beside_it() -> None:
+        with transaction.atomic(), witnessed(second):
+            User.objects.filter(username="clara").update(first_name="changed unseen")
+            thread = threading.Thread(target=other_act)
+            thread.start()
+            thread.join()
+
+    with pytest.raises(DoneAlready):
+        act_beside_it()
+    assert [row.order_id for row in StaffAct.objects.all()] == [first.order_id]
+    assert not User.objects.filter(first_name="changed unseen").exists()
+
+
+def test_a_question_under_the_key_of_another_act_is_written_down(book: Book) -> None:
+    order = paid_order()
+    refund = act_on(order)
+    refund_once(order.payments.get(), ask(refund))
+    for _ in range(2):
+        reconcile_order(
+            order.pk, Asker.STAFF, "clara", act_on(order, "ask Stripe", form_key=refund.form_key, repeatable=True)
+        )
+    assert list(StaffAct.objects.order_by("id").values_list("act", flat=True)) == ["refund", "ask Stripe", "ask Stripe"]
