@@ -5,7 +5,7 @@ import datetime
 import structlog
 from django.conf import settings
 from django.db import IntegrityError, InterfaceError, OperationalError
-from django.http import HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
 from django.utils.module_loading import import_string
@@ -39,13 +39,15 @@ from payments.serializers import (
     RefundSerializer,
 )
 from payments.settle import settle
+from payments.snapshot import money_snapshot
 from payments.status import may_press, payment_status
+from shop.acts import Act, who_asks
 from shop.api import django_request, validated
 from shop.counters import count_duplicate
 from shop.idempotency import final_answer, fingerprint, refuse_other_body, replay, required_key
 from shop.nudge import nudge
 from shop.problems import Problem
-from shop.second_factor import is_verified
+from shop.second_factor import is_fresh
 
 log = structlog.get_logger(__name__)
 
@@ -310,22 +312,36 @@ class RefundView(APIView):
         },
     )
     def post(self, request: Request, payment_id: str) -> Response:
-        if not request.user.has_perm("payments.refund_payment"):
+        if not (request.user.is_staff and request.user.has_perm("payments.refund_payment")):
             raise Problem("forbidden", "Only staff who may give money back can do this.")
-        if not is_verified(django_request(request)):
-            raise Problem("forbidden", "Show your second factor first: open /admin/ and enter a code.")
-        payment = get_object_or_404(Payment, pk=payment_id)
+        if not is_fresh(django_request(request)):
+            raise Problem("forbidden", "Show your second factor again: open /admin/second-factor/ and enter a code.")
+        payment = get_object_or_404(Payment.objects.select_related("order"), pk=payment_id)
         key = required_key(request)
         sent = validated(RefundSerializer(data=request.data))
         digest = fingerprint("refund", payment.pk, body=dict(sent))
         replayed = Refund.objects.filter(payment=payment, idempotency_key=key, phase=Refund.Phase.FINISHED).exists()
-        refund = refund_once(payment, Ask(key, digest, sent["amount"], sent["reason"], request.user.pk))
+        act = _act_of(django_request(request), payment)
+        refund = refund_once(payment, Ask(key, digest, sent["amount"], sent["reason"], request.user.pk, act=act))
         nudge("orders.send_mails", payment.order_id)
         answer = _refund_answer(refund)
         if replayed:
             count_duplicate(2, payment.order_id, key)
             answer["Idempotent-Replayed"] = "true"
         return answer
+
+
+def _act_of(request: HttpRequest, payment: Payment) -> Act:
+    """A row for what moves; a key that comes again moves nothing, and is no act."""
+    return Act(
+        name="refund",
+        who=who_asks(request),
+        subject=f"payment {payment.n} of order {payment.order.number}",
+        snapshot=lambda: money_snapshot(payment.order_id),
+        order_id=payment.order_id,
+        note="by the API",
+        repeatable=True,
+    )
 
 
 def _refund_answer(refund: Refund) -> Response:

@@ -5,7 +5,7 @@ from threading import Barrier
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Permission, User
 from django.db import connections
 from django.test import Client
 from django.utils import timezone
@@ -17,7 +17,7 @@ from payments.gateways.transport import Deadline
 from payments.models import Asker, Break, Payment, PaymentEvent, Refund
 from payments.refund import _write_list, follow_refunds
 from payments.row_lock import give_back_connections
-from shop.models import Product
+from shop.models import Product, StaffAct
 from tests.book import Book
 from tests.payments.paying import placed_order, press
 
@@ -205,3 +205,21 @@ def test_twenty_clerks_with_twenty_keys_never_give_back_more_than_was_captured(b
     assert answers.count(201) == 1
     assert set(answers) == {201, 409}
     assert [r["amount"] for r in book.refunds(paid.order_id)] == [part]
+
+
+def test_a_refund_by_the_api_leaves_its_audit_row_and_a_replay_none(book: Book, staff: Client, paid: Payment) -> None:
+    for _ in range(2):
+        assert refund(staff, paid, 100).status_code == 201
+    assert refund(staff, paid, 10**6, key="refund-2").status_code == 409
+    row = StaffAct.objects.get()
+    assert (row.act, row.order_id, row.address, row.note) == ("refund", paid.order_id, "127.0.0.1", "by the API")
+    assert (row.before["refunds"], list(row.after["refunds"].values())) == ({}, [["confirming", 100]])
+
+
+def test_who_is_no_longer_of_staff_gives_no_money_back(book: Book, paid: Payment) -> None:
+    client = Client()
+    user = User.objects.create_user("left", password="a long password")
+    user.user_permissions.add(Permission.objects.get(codename="refund_payment"))
+    client.force_login(user)
+    assert refund(client, paid, 100).status_code == 403
+    assert book.refunds(paid.order_id) == []

@@ -315,7 +315,7 @@ def test_log_out_ends_the_verified_session() -> None:
     assert client.get("/admin/").status_code == 303
 
 
-def test_a_refund_by_api_needs_it_too() -> None:
+def test_a_refund_by_api_needs_it_too_and_freshly() -> None:
     user = staff()
     user.user_permissions.add(Permission.objects.get(codename="refund_payment"))
     client = logged_in(user)
@@ -324,6 +324,12 @@ def test_a_refund_by_api_needs_it_too() -> None:
     assert "second factor" in answer.json()["detail"]
     enrolled(client)
     assert client.post("/api/payments/pay_1/refunds/", {}, content_type="application/json").status_code == 404
+    session = client.session
+    session["second_factor_at"] -= 601
+    session.save()
+    assert client.get("/admin/").status_code == 200
+    answer = client.post("/api/payments/pay_1/refunds/", {}, content_type="application/json")
+    assert (answer.status_code, "again" in answer.json()["detail"]) == (403, True)
 
 
 def test_off_it_is_asked_of_nobody(settings: Any) -> None:
