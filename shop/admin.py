@@ -66,8 +66,9 @@ class ProductForm(forms.ModelForm[Product]):
         entries = super().clean() or self.cleaned_data
         if self.instance.pk:
             Product.objects.select_for_update(no_key=True).get(pk=self.instance.pk)
-        if StaffAct.objects.filter(form_key=entries.get("form_key") or None).exists():
-            raise DoneAlready(entries["form_key"])
+        form_key = entries.get("form_key")
+        if form_key and StaffAct.objects.filter(form_key=form_key).exists():
+            raise DoneAlready(form_key)
         if entries.get("price") and entries.get("currency"):
             self._read_price(entries["price"], entries["currency"])
         if self.instance.pk:
@@ -166,7 +167,8 @@ class ProductAdmin(admin.ModelAdmin[Product]):
         except DoneAlready:
             return self._saved_already(request, product)
         except IntegrityError:  # two of one "add" at one moment: the later finds the sku taken
-            if not StaffAct.objects.filter(form_key=request.POST.get("form_key") or None).exists():
+            form_key = request.POST.get("form_key")
+            if not form_key or not StaffAct.objects.filter(form_key=form_key).exists():
                 raise
             return self._saved_already(request, product)
         return page
