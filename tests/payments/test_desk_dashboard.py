@@ -304,7 +304,9 @@ def test_refunds_proposals_and_disputes_are_listed(staff: Client) -> None:
 
 def test_a_long_list_is_cut_and_says_so(staff: Client) -> None:
     Break.objects.bulk_create(Break(kind="amount", subject=f"pi_{n}") for n in range(1100))
-    html = shown(staff)
+    with CaptureQueriesContext(connection) as queries:
+        html = shown(staff)
+    assert [query["sql"] for query in queries if "LIMIT 21" in query["sql"] and '"payments_break"' in query["sql"]]
     assert "The oldest 20 of 1,000 or more." in words(html)
     assert html.count('class="desk-key"') == 20
 

@@ -6,6 +6,7 @@ import http.client
 import io
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -240,7 +241,7 @@ def test_a_hundred_thousand_rows_are_exported_in_little_memory(tmp_path: Path) -
 
 def test_who_reads_slowly_or_goes_away_holds_no_connection(stack: Callable[..., Stack]) -> None:
     """The server has a single database connection; an export is stopped in the middle, twice, and it still serves."""
-    many_orders(30_000)  # more than the sockets between them can hold
+    many_orders(40_000)  # more than the sockets between them can hold
     client = staff()
     server = stack(servers=1, env={"DATABASE_POOL": "1", "STAFF_SECOND_FACTOR": "0"}).servers[0]
     for _ in range(2):
@@ -258,6 +259,11 @@ class Download:
 
     def __init__(self, url: str, client: Client) -> None:
         self._connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=30)
+        where = urlsplit(url)
+        self._connection.sock = socket.socket()
+        self._connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32 * 1024)  # a slow reader's
+        self._connection.sock.settimeout(30)
+        self._connection.sock.connect((where.hostname, where.port))
         session = client.cookies["sessionid"].value
         form = _get(url, "/admin/desk/export/", session)
         self._token = form.cookies["csrftoken"]
