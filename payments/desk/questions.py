@@ -48,7 +48,7 @@ def ask_order(request: HttpRequest, order_id: str) -> HttpResponse:
             now=order_now(order),
             will=[
                 "We look at everything of this order at Stripe, and settle what is so there.",
-                "No charge can come of it, and it may be repeated.",
+                "It starts no payment: at most a press that got lost is finished, once. It may be repeated.",
             ],
             why_not=why_not_ask(order.payments.first()),
             repeatable=True,
