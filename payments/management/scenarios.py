@@ -66,6 +66,7 @@ class Scene:
         self.bank = Bank()
         self.run = new_reference()
         self._products: list[int] = []
+        self._shoppers = 0
 
     def product(self, stock: int = 5) -> str:
         """Its sku. Nobody else is meant to buy it, so it is on sale only while the scenario runs."""
@@ -78,7 +79,9 @@ class Scene:
         return sku
 
     def shopper(self, scenario: str) -> Shopper:
-        return Shopper(f"{scenario}.{self.run.lower()}@example.com")
+        """Somebody new each time: two orders of one address would be a question of their own."""
+        self._shoppers += 1
+        return Shopper(f"{scenario}.{self.run.lower()}.{self._shoppers}@example.com")
 
     def end(self) -> None:
         Product.objects.filter(pk__in=self._products).update(on_sale=False)
