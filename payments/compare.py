@@ -176,6 +176,8 @@ def _judge_unknown(round_: Round, intent: Intent) -> Difference | None:
     good = _good_payment(order.pk)
     if good is not None:
         return None if good.intent_id == intent.id else _double(round_, intent.charge_id, order, good)
+    if _gone_back(round_, intent):
+        return None
     _refuse_young(intent.created)
     proposal = "Stripe took money for this order under an intent that we do not have: refund it in Stripe's dashboard."
     difference = _difference(Kind.MISSING_LOCAL, intent, order, None, proposal)
@@ -217,6 +219,8 @@ def _give_up_others(round_: Round, order: Order, intent: Intent, difference: Dif
 
 
 def _judge_stranger(round_: Round, intent: Intent) -> Difference | None:
+    if _gone_back(round_, intent):
+        return None
     order_id = intent.metadata.get("order", "")
     other = round_.strangers.setdefault(order_id, intent.id)
     if order_id and other != intent.id:
@@ -225,6 +229,16 @@ def _judge_stranger(round_: Round, intent: Intent) -> Difference | None:
     _refuse_young(intent.created)
     proposal = "Stripe took money for an order that we do not have: refund it in the dashboard, or restore the order."
     return _difference(Kind.MISSING_LOCAL, intent, None, None, proposal)
+
+
+def _gone_back(round_: Round, intent: Intent) -> bool:
+    """Whether all that a charge of no payment of ours took is on its way back: there is nothing left to explain. Should
+    that refund fail, Stripe counts it no more, and a later sweep finds the money again."""
+    if not intent.charge_id:
+        return False
+    round_.pace.step()
+    charge = gateway().retrieve_charge(intent.charge_id, _looking(), [])
+    return 0 < charge.captured_minor <= charge.refunded_minor
 
 
 def _through_core(round_: Round, payment: Payment) -> None:
@@ -310,8 +324,8 @@ def _judge_charge(round_: Round, charge: SeenCharge) -> Difference | None:
     if order is not None and good is not None:
         same = good.charge_id is None and good.intent_id == charge.intent_id
         return None if same else _double(round_, charge.id, order, good)
-    if charge.intent_id:
-        return None  # its intent matches
+    if charge.intent_id or charge.captured_minor <= charge.refunded_minor:
+        return None  # its intent matches, or all of it has gone back
     _refuse_young(charge.created)
     proposal = "Stripe took money in our name, by no intent: refund it in Stripe's dashboard."
     return _charge_difference(Kind.MISSING_LOCAL, charge, order, None, proposal)

@@ -112,7 +112,7 @@ def lost_answer(scene: Scene) -> list[Seeded]:
     scene.bank.rule("reset", order_id, when="before", times=_TRIES)
     _expect(202, shopper.press(), "a press whose answer is lost")
     Attempt.objects.filter(order=order_id).update(next_look_at=timezone.now() + _PUT_OFF)
-    happened = "the bank's answer was lost; it stays unknown until somebody asks, for the next look is put off by a day"
+    happened = "the answer was lost: unknown until somebody asks, or an event of Stripe's brings the next look forward"
     return [_of_order("lost-answer", order_id, happened)]
 
 

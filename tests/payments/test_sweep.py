@@ -91,6 +91,22 @@ def test_money_for_an_order_that_we_do_not_have_is_missing_local(book: Book) -> 
     assert "refund it" in found.evidence["proposal"]
 
 
+@pytest.mark.parametrize("part", [True, False])
+def test_missing_local_is_gone_once_all_of_its_money_has_gone_back(book: Book, part: bool) -> None:
+    order, _ = placed_order()
+    for metadata in (ours(new_id()), ours(order)):
+        theirs = book.foreign_payment(order.total_minor, metadata=metadata)
+        swept()
+        assert open_breaks() == [("missing_local", theirs["id"])]
+        if part:
+            book.dashboard_refund(theirs["latest_charge"], 1)
+            swept()
+            assert open_breaks() == [("missing_local", theirs["id"])]
+        book.dashboard_refund(theirs["latest_charge"])
+        swept()
+        assert open_breaks() == []
+
+
 def test_money_for_our_order_that_proves_nothing_is_missing_local(book: Book) -> None:
     """Its metadata names a payment that we never derive from this order."""
     order, _ = placed_order()
