@@ -82,6 +82,8 @@ def state_in_words(order: Order, payment: Payment, attempts: list[Attempt]) -> s
     if order.is_paid:
         back = f", and {money_text(payment.refunded_minor, payment.currency)} has gone back"
         return f"{order.get_status_display()}{back if payment.refunded_minor else ''}."
+    if payment.captured_minor and payment.refunded_minor == payment.captured_minor:
+        return f"The order is {order.status}. Money came all the same, and all of it has gone back."
     if payment.captured_minor:
         return f"The order is {order.status}, and Stripe has this money all the same."
     if order.is_closed:

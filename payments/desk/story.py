@@ -140,7 +140,7 @@ def _of_order(order: Order) -> Iterator[Row]:
     yield Row(order.placed_at, "order", f"Order {order.number} placed", "shopper", key=order.idempotency_key)
     for at, word in ((order.paid_at, "paid"), (order.fulfilled_at, "fulfilled"), (order.closed_at, "closed")):
         if at is not None:
-            yield Row(at, "order", f"Order {word}", now=order.status if word == "closed" else word)
+            yield Row(at, "order", f"Order {word}", now=order.status if word == "closed" else "")
 
 
 def _press(attempt: Attempt) -> Row:

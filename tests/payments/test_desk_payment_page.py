@@ -114,6 +114,14 @@ def test_the_state_in_words(status: str, outcome: str | None, says: str) -> None
     assert says in read(page_of(staff_with(), order))
 
 
+def test_late_money_that_has_gone_back_is_not_said_to_be_at_stripe(book: Book) -> None:
+    order = paid_order()
+    Order.objects.filter(pk=order.pk).update(status="expired")
+    assert "Stripe has this money all the same" in read(page_of(staff_with(), order))
+    refund_once(payment_of(order), Ask("one", "f", order.total_minor, "duplicate", None))
+    assert "all of it has gone back" in read(page_of(staff_with(), order))
+
+
 def test_the_amounts_add_up(book: Book) -> None:
     order = paid_order()
     payment = payment_of(order)
