@@ -115,9 +115,9 @@ def cancel_at_stripe(order_id: str, asked_by: Asker, actor: str = "", act: Act |
     if attempt is None or lease is None:
         return None
     attempt = Attempt.objects.select_related("payment", "order").get(pk=attempt.pk)
-    if attempt.phase == Attempt.Phase.STARTED:  # nothing was sent
-        return _settle(attempt, lease, Finding(outcome=Outcome.RELEASED), asked_by, actor, act)
     try:
+        if attempt.phase == Attempt.Phase.STARTED:
+            return _settle(attempt, lease, Finding(outcome=Outcome.RELEASED), asked_by, actor, act)
         _commit_payment_closing(attempt.payment, act)
     except Exception:  # nothing was sent: whoever comes next need not wait for the lease to end
         end_lease(lease)

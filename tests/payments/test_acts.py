@@ -14,7 +14,7 @@ from orders.models import Order
 from payments.breaks import Difference, open_break, resolve_break
 from payments.close import Wish, close_order
 from payments.complete import cancel_at_stripe
-from payments.models import Asker, Attempt, Break, Refund, RefundProposal
+from payments.models import Asker, Attempt, Break, DatabaseClock, Refund, RefundProposal
 from payments.proposals import refuse_refund
 from payments.reconcile import reconcile_order
 from payments.refund import Ask, refund_once
@@ -25,6 +25,7 @@ from shop.models import StaffAct
 from shop.problems import Problem
 from tests.book import Book
 from tests.payments.paying import let_leases_end, placed_order, press
+from tests.payments.test_complete import died_started
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -291,3 +292,15 @@ def test_a_question_under_the_key_of_another_act_is_written_down(book: Book) -> 
             order.pk, Asker.STAFF, "clara", act_on(order, "ask Stripe", form_key=refund.form_key, repeatable=True)
         )
     assert list(StaffAct.objects.order_by("id").values_list("act", flat=True)) == ["refund", "ask Stripe", "ask Stripe"]
+
+
+def test_a_stale_act_on_a_press_that_sent_nothing_leaves_no_lease(book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits a minute for a form that did nothing."""
+    order, client = placed_order()
+    died_started(order, client, monkeypatch)
+    let_leases_end(order)
+    act = act_on(order, "cancel at Stripe", expected="0" * 32)
+    with pytest.raises(StaleForm):
+        cancel_at_stripe(order.pk, Asker.STAFF, "clara", act)
+    assert not Attempt.objects.filter(order=order, locked_until__gt=DatabaseClock()).exists()
+    assert press(client, order, order.pay_key).status_code == 201
