@@ -111,7 +111,7 @@ def export_payments(request: HttpRequest) -> HttpResponseBase:
     if request.method != "POST" or not form.is_valid():
         context = in_frame(request, "Export payments", form=form, personal=personal)
         return render(request, "admin/desk/export.html", context, status=422 if form.errors else 200)
-    since, until = _midnight(form.cleaned_data["from_day"]), _midnight(form.cleaned_data["to_day"], days=1)
+    since, until = _midnight(form.cleaned_data["from_day"]), _midnight(min(form.cleaned_data["to_day"], today), days=1)
     wanted = Wanted(since, min(until, timezone.now()), form.cleaned_data["phase"], personal)
     _audit(request, "payments", wanted.told())
     name = f"payments-{form.cleaned_data['from_day']}-to-{form.cleaned_data['to_day']}.csv"

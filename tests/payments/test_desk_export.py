@@ -308,3 +308,8 @@ def test_the_connection_is_given_back_after_each_page() -> None:
     assert connection.connection is None
     answer.close()
     assert connection.connection is None
+
+
+def test_the_last_day_that_there_is_can_be_asked_for(admin_client: Client) -> None:
+    answer = admin_client.post("/admin/desk/export/", {"from_day": "2026-01-01", "to_day": "9999-12-31"})
+    assert answer.status_code == 200
