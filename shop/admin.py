@@ -8,6 +8,7 @@ from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.utils import quote
 from django.core.exceptions import ValidationError
+from django.core.validators import MaxValueValidator
 from django.db import IntegrityError
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
@@ -18,6 +19,7 @@ from shop.acts import Act, DoneAlready, Snapshot, version_of, who_asks, witnesse
 from shop.ids import new_id
 from shop.models import Product, StaffAct
 from shop.money import CURRENCIES, LARGEST_MINOR, minor_of, money_text, plain_text
+from shop.staff_pages import OnlyOfferedFilters
 from shop.stock import held_by_unpaid, subject_of, with_held
 from shop.stock_page import stock_page
 
@@ -57,6 +59,8 @@ class ProductForm(forms.ModelForm[Product]):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.initial["form_key"] = new_id()
+        if "stock" in self.fields:
+            self.fields["stock"].validators.append(MaxValueValidator(Product.MOST_STOCK))
         if self.instance.pk:
             self.initial["version"] = version_of(product_snapshot(self.instance.pk))
             self.initial["price"] = plain_text(self.instance.price_minor, self.instance.currency)
@@ -113,7 +117,7 @@ def _differs(name: str, worth: object, entries: dict[str, Any]) -> bool:
 
 
 @admin.register(Product)
-class ProductAdmin(admin.ModelAdmin[Product]):
+class ProductAdmin(OnlyOfferedFilters, admin.ModelAdmin[Product]):
     """Orders keep the price they were placed at. Stock is not set: a shopper may be buying while staff type, so it
     moves by differences only (DESIGN section 4)."""
 
@@ -158,7 +162,8 @@ class ProductAdmin(admin.ModelAdmin[Product]):
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
         """The form that comes a second time is not saved a second time."""
-        product = Product.objects.filter(pk=object_id).first() if object_id and object_id.isdigit() else None
+        named = object_id if object_id and object_id.isascii() and object_id.isdigit() else None
+        product = Product.objects.filter(pk=named).first() if named else None
         acts = StaffAct.objects.filter(subject=subject_of(product))[:LATEST_ACTS] if product else []
         try:
             page: HttpResponse = super().changeform_view(
@@ -182,7 +187,9 @@ class ProductAdmin(admin.ModelAdmin[Product]):
     def save_model(self, request: HttpRequest, obj: Product, form: Any, change: bool) -> None:
         """Write only what was edited, with the audit row: a whole row would set the stock back to what it was when it
         was read."""
-        columns = ["price_minor" if name == "price" else name for name in form.changed_data]
+        columns = {"price_minor" if name == "price" else name for name in form.changed_data}
+        if "currency" in columns:
+            columns.add("price_minor")  # 2400 typed for yen is another amount in pence, though the text is the same
         if not columns:
             return
         act = Act(
@@ -204,7 +211,7 @@ class ProductAdmin(admin.ModelAdmin[Product]):
 
 
 @admin.register(StaffAct)
-class StaffActAdmin(admin.ModelAdmin[StaffAct]):
+class StaffActAdmin(OnlyOfferedFilters, admin.ModelAdmin[StaffAct]):
     """What staff have done. For reading, by whoever has shop.view_staffact: not even a superuser changes a row, and the
     database refuses it too (SECURITY SE50)."""
 

@@ -8,10 +8,18 @@ from functools import wraps
 from typing import Any
 
 from django.contrib.admin import AdminSite
+from django.core.exceptions import BadRequest
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.urls import URLPattern, URLResolver, path
 
 View = Callable[..., HttpResponseBase]
+
+
+def _refuse_nul(request: HttpRequest) -> None:
+    """PostgreSQL keeps no NUL in a text, and Django's lists and pages ask it for whatever stands in the address."""
+    sent = [request.path, *(one for query in (request.GET, request.POST) for _, many in query.lists() for one in many)]
+    if any("\0" in str(one) for one in sent):
+        raise BadRequest("a NUL was sent")
 
 
 class PayonceAdmin(AdminSite):
@@ -32,6 +40,7 @@ class PayonceAdmin(AdminSite):
 
         @wraps(allowed)
         def gated(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+            _refuse_nul(request)
             return ask_again(request) if owes_second_factor(request) else allowed(request, *args, **kwargs)
 
         return gated

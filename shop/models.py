@@ -26,6 +26,8 @@ class Product(models.Model):
     on_sale = models.BooleanField(default=True)
     position = models.PositiveIntegerField(default=0)
 
+    MOST_STOCK = 1_000_000_000  # far from what the column holds: what unpaid orders give back always finds room
+
     class Meta:
         ordering = ["position", "id"]
         constraints = [
@@ -51,8 +53,8 @@ class Product(models.Model):
 
     @classmethod
     def correct_stock(cls, product_id: int, difference: int) -> bool:
-        """Staff's correction (shop/stock.py), unless more would go than is there. One conditional UPDATE."""
-        there = cls.objects.filter(pk=product_id, stock__gte=-difference)
+        """Staff's correction (shop/stock.py), unless it would be below 0 or above the most. One conditional UPDATE."""
+        there = cls.objects.filter(pk=product_id, stock__gte=-difference, stock__lte=cls.MOST_STOCK - difference)
         return there.update(stock=F("stock") + difference) == 1
 
     @classmethod

@@ -58,7 +58,8 @@ def stock_page(request: HttpRequest, product_id: int) -> HttpResponse:
     except DoneAlready:
         messages.info(request, "Corrected already by this form, and not a second time.")
     except BelowZero as short:
-        form.add_error("difference", f"There are only {short.stock}. Nothing was changed.")
+        only = "only " if form.cleaned_data["difference"] < 0 else ""  # else it would be more than a stock may be
+        form.add_error("difference", f"There are {only}{short.stock}. Nothing was changed.")
         return _page(request, product, form)
     except StaleForm:
         return _page(request, product, _seen_again(request, product, form))

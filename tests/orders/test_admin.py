@@ -335,3 +335,24 @@ def test_links_are_revoked_with_a_reason_and_an_audit_row():
 @pytest.mark.parametrize("address", ["nothing-like-it", "a,b", ","])
 def test_an_act_on_no_order_is_not_found(staff, address):
     assert staff.get(f"/admin/orders/order/{address}/fulfil/").status_code == 404
+
+
+@pytest.mark.parametrize(
+    "asked",
+    ["order/?email__startswith=a", "order/?name__icontains=ada", "order/?line1=1", "order/?status__regex=(",
+     "mail/?last_refusal__contains=ada", "order/?status=%00", "order/%00/change/", "order/a,%00/fulfil/"],
+)  # fmt: skip
+def test_the_address_asks_a_list_for_nothing_that_it_does_not_offer(asked):
+    """What is masked on the page could be guessed letter by letter; what PostgreSQL cannot read is no error of ours."""
+    make_order()
+    viewer = clerk("orders.view_order", "orders.view_mail", "orders.fulfil_order")
+    assert viewer.get(f"/admin/orders/{asked}").status_code == 400
+
+
+@pytest.mark.parametrize(
+    "asked",
+    ["order/?status__exact=paid&todo=fulfil&closing=yes&currency=GBP", "order/?placed_at__year=2026&placed_at__month=1",
+     "order/?placed_at__gte=2026-01-01%2000:00%2B00:00", "mail/?state__exact=due&kind=receipt"],
+)  # fmt: skip
+def test_a_list_is_filtered_by_all_that_it_offers(staff, asked):
+    assert staff.get(f"/admin/orders/{asked}").status_code == 200

@@ -339,3 +339,22 @@ def test_the_last_piece_is_bought_or_written_off_and_never_both(admin_client, wi
         assert sorted(took) == [False, True]
         pen.refresh_from_db()
         assert pen.stock == 0
+
+
+def test_a_price_is_what_was_typed_also_when_only_the_currency_changes(admin_client):
+    pen = product(stock=10)
+    Product.objects.filter(pk=pen.pk).update(price_minor=2400, currency="JPY")
+    edited(admin_client, pen, **FORM | {"price": "2400", "currency": "GBP"})
+    pen.refresh_from_db()
+    assert (pen.price_text, pen.price_minor) == ("£2,400.00", 240000)
+
+
+def test_no_correction_fills_the_column_so_that_a_canceled_order_s_goods_find_no_room(admin_client):
+    pen = product(stock=Product.MOST_STOCK)
+    page = correct(admin_client, pen, "+1").content.decode()
+    assert "There are 1000000000. Nothing was changed." in page
+    assert not StaffAct.objects.exists()
+
+
+def test_what_is_no_number_is_no_product(admin_client):
+    assert admin_client.get("/admin/shop/product/²/change/").status_code == 302

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group, User
+from django.db import transaction
 from django.test import Client
 
-from shop.acts import Act, Who
+from shop.acts import Act, Who, witnessed
 from shop.ids import new_id
 from shop.models import StaffAct
 
@@ -28,7 +29,11 @@ def done(name: str, actor: str = "carl", order_id: str = "", subject: str = "bre
     user, _ = User.objects.get_or_create(username=actor, defaults={"is_staff": True})
     states: Iterator[dict[str, object]] = iter([{"stock": 3}, {"stock": 5}])
     who = Who(user, "192.0.2.7", "a browser")
-    Act(name, who, subject, lambda: next(states), order_id, form_key=new_id(), **fields).record()
+    with (
+        transaction.atomic(),
+        witnessed(Act(name, who, subject, lambda: next(states), order_id, form_key=new_id(), **fields)),
+    ):
+        pass
     return StaffAct.objects.latest("id")
 
 
