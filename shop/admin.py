@@ -7,6 +7,8 @@ from typing import Any
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.utils import quote
+from django.contrib.auth.admin import UserAdmin
+from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator
 from django.db import IntegrityError
@@ -114,6 +116,14 @@ def _differs(name: str, worth: object, entries: dict[str, Any]) -> bool:
         return currency not in CURRENCIES or worth != money_text(minor_of(entries.get("price", ""), currency), currency)
     except ValueError:
         return True
+
+
+admin.site.unregister(User)
+
+
+@admin.register(User)
+class PersonAdmin(OnlyOfferedFilters, UserAdmin[User]):
+    """Staff and shoppers with an account, as Django has them; the list is filtered by what it offers alone."""
 
 
 @admin.register(Product)

@@ -20,6 +20,9 @@ from shop.problems import CONTENT_TYPE, Problem
 
 # RULES R2; the quoted form is the structured-field string of the IETF draft, and the same key.
 _KEY = re.compile(r'(?P<quote>"?)(?P<key>[A-Za-z0-9_\-.:]{1,255})(?P=quote)', re.ASCII)
+# How keys begin that we give ourselves, to rows that no request made or whose key was forgotten: whoever sent one could
+# stand in the way of such a row.
+RESERVED = ("forgotten:", "gateway:", "late:", "proposal:")
 FINGERPRINT_VERSION = 1
 
 
@@ -42,6 +45,8 @@ def required_key(request: HttpRequest) -> str:
             "idempotency-key-invalid",
             "An Idempotency-Key is one value of 1 to 255 characters of A-Z a-z 0-9 _ - . :",
         )
+    if match["key"].startswith(RESERVED):
+        raise Problem("idempotency-key-invalid", f"An Idempotency-Key does not begin with {', '.join(RESERVED)}.")
     return match["key"]
 
 

@@ -293,6 +293,8 @@ def _given_back(seen: SeenRefund | None, which: str) -> Told:
     text = money_text(seen.amount_minor, seen.currency)
     if seen.status == "succeeded":
         return Told(f"{text} {which} has gone back.")
+    if seen.status in ("failed", "canceled"):
+        return Told(f"Nothing went back: Stripe says that the refund of {text} is {seen.status}.", messages.ERROR)
     return Told(f"Stripe has taken it, {text}: {seen.status}. The break stays open until it has gone back.")
 
 

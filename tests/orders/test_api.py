@@ -118,6 +118,8 @@ def test_a_guest_needs_a_csrf_token_to_place():
     [
         ("", "idempotency-key-missing"),
         ("two words", "idempotency-key-invalid"),
+        ("forgotten:1", "idempotency-key-invalid"),
+        ("gateway:ch_1", "idempotency-key-invalid"),
         ("x" * 256, "idempotency-key-invalid"),
         ("a,b", "idempotency-key-invalid"),
         ('"half', "idempotency-key-invalid"),

@@ -9,6 +9,8 @@ from django.utils import timezone
 
 from orders.mail import send_due_mails
 from orders.models import Mail, Order
+from payments.desk.acts import _given_back
+from payments.gateways.base import SeenRefund
 from payments.models import Attempt, Break, Payment, PaymentEvent, WebhookEvent
 from shop.models import StaffAct
 from tests.book import CANCEL, REFUND, Book
@@ -168,6 +170,19 @@ def test_a_second_charge_goes_back_and_the_good_one_is_never_touched(book: Book)
     )
     told = PaymentEvent.objects.filter(kind__in=["duplicate refunded", "call:refund"])
     assert {event.actor for event in told} == {"clara"}
+
+
+@pytest.mark.parametrize(
+    ("status", "says"),
+    [
+        ("succeeded", "has gone back"),
+        ("pending", "Stripe has taken it"),
+        ("failed", "Nothing went back"),
+        ("canceled", "Nothing went back"),
+    ],
+)
+def test_what_stripe_said_of_money_given_back_is_told_as_it_is(status: str, says: str) -> None:
+    assert says in _given_back(SeenRefund("re_1", status, 100, "GBP", "ch_1", "pi_1", 1, {}), "of it").text
 
 
 def test_a_good_charge_is_never_given_back_as_a_second_one(book: Book) -> None:

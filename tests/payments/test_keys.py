@@ -82,6 +82,11 @@ BAD_KEYS = {
     "markup": "<script>",
     "CRLF": "a\\r\\nSet-Cookie:x=1",
     "structured": 'abc;q="1"',
+    # Ours: a press under one would stand in the way of money that only Stripe knows of, or of forgetting keys.
+    "ours, of money found": "gateway:ch_1",
+    "ours, quoted": '"forgotten:1"',
+    "ours, of late money": "late:ch_1",
+    "ours, of two people": "proposal:1",
 }
 
 

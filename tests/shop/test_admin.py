@@ -358,3 +358,10 @@ def test_no_correction_fills_the_column_so_that_a_canceled_order_s_goods_find_no
 
 def test_what_is_no_number_is_no_product(admin_client):
     assert admin_client.get("/admin/shop/product/²/change/").status_code == 302
+
+
+def test_people_are_filtered_by_what_their_list_offers_alone(client: Client, django_user_model: Any) -> None:
+    client.force_login(django_user_model.objects.create_superuser("carl"))
+    assert client.get("/admin/auth/user/?is_staff__exact=1").status_code == 200
+    for guess in ("email__regex=(", "password__startswith=pbkdf2"):
+        assert client.get(f"/admin/auth/user/?{guess}").status_code == 400
