@@ -5,7 +5,6 @@ runs its block inside `witnessed(act)`. So there is no act without its row, and 
 The form's one-time key is unique: double click, reload and Back find the act done (RULES R96).
 """
 
-import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Iterator
@@ -97,23 +96,25 @@ class Act:
 
     def _insert(self, after: Snapshot) -> None:
         try:
-            StaffAct.objects.create(
-                actor_id=self.who.user.pk,
-                actor_name=self.who.name,
-                act=self.name,
-                subject=self.subject[:80],
-                order_id=self.order_id,
-                form_key=self._free_key(),
-                address=self.who.address,
-                agent=self.who.agent,
-                before=self.before,
-                after=after,
-                note=self.note[:400],
-            )
+            with transaction.atomic():  # a savepoint: what may be repeated goes on where its row is there already
+                StaffAct.objects.create(
+                    actor_id=self.who.user.pk,
+                    actor_name=self.who.name,
+                    act=self.name,
+                    subject=self.subject[:80],
+                    order_id=self.order_id,
+                    form_key=self._free_key(),
+                    address=self.who.address,
+                    agent=self.who.agent,
+                    before=self.before,
+                    after=after,
+                    note=self.note[:400],
+                )
         except IntegrityError as error:
             if "one_act_per_form" not in str(error):
                 raise
-            raise DoneAlready(self.form_key) from error
+            if not self.repeatable:
+                raise DoneAlready(self.form_key) from error
 
     def is_done(self) -> bool:
         """By this form. What may be repeated is done only by itself: the key of another act hides no question."""
@@ -123,15 +124,16 @@ class Act:
         return bool(self.form_key) and done.exists()
 
     def _free_key(self) -> str | None:
-        if self.repeatable and StaffAct.objects.filter(form_key=self.form_key).exists():
+        """The form's key; none for a question under the key of another act, which is written down all the same."""
+        taken = StaffAct.objects.filter(form_key=self.form_key).exclude(act=self.name, subject=self.subject[:80])
+        if self.repeatable and taken.exists():
             return None
         return self.form_key or None
 
     def record(self) -> None:
         """Write down an act that has changed no row of ours, such as a question to Stripe that told nothing new."""
         if not self.is_done():
-            # Another post of the form may be faster by a moment: it has written the same.
-            with contextlib.suppress(DoneAlready), transaction.atomic(durable=True):
+            with transaction.atomic(durable=True):
                 self.begin()
                 self._insert(self.before)
 

@@ -10,5 +10,9 @@ from tests.settings import LOOK_LADDER as _LADDER
 SCALE = 15
 LOOK_LADDER = [rung / SCALE for rung in _LADDER]
 _schedule: dict[str, dict[str, Any]] = _SCHEDULE
-CELERY_BEAT_SCHEDULE = {name: entry | {"schedule": entry["schedule"] / SCALE} for name, entry in _schedule.items()}
+CELERY_BEAT_SCHEDULE = {
+    name: entry | {"schedule": entry["schedule"] / SCALE}
+    for name, entry in _schedule.items()
+    if isinstance(entry["schedule"], float)  # what comes once a day does not come in a night of minutes
+}
 LOOK_INTERVAL = timedelta(seconds=3) / SCALE

@@ -153,7 +153,7 @@ def test_only_staff_who_may_see_payments_read_it() -> None:
 )  # fmt: skip
 def test_a_page_is_only_ever_one_of_those_that_are_there(name: str) -> None:
     answer = staff_with("payments.view_payment").get(f"{reverse('desk:runbook')}{name}/")
-    assert answer.status_code == 404
+    assert answer.status_code == (400 if "%00" in name else 404)
 
 
 def test_html_in_a_page_is_shown_and_not_obeyed(tmp_path: Path) -> None:
