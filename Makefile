@@ -10,7 +10,7 @@ run: setup
 
 # Two processes, each with servers of its own. BROWSER=0 leaves the browser tests out; T="tests/layers -k redis" chooses
 # tests, for one process.
-T ?= -n 2 --dist loadfile
+T ?= -n 2 --dist loadfile --no-loadscope-reorder
 
 test: setup
 	@exec $(VENV)/python -m pytest $(T)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from xdist.scheduler import LoadFileScheduling
 
 from payments.breaker import close_breaker
 from shop.redis_pause import end_redis_pause
@@ -99,6 +100,19 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         os.environ["CHROMIUM"] = str(chromium.find())
     except Refusal as refusal:
         pytest.exit(str(refusal), returncode=pytest.ExitCode.TESTS_FAILED)
+
+
+class OneBrowser(LoadFileScheduling):  # type: ignore[misc]  # it ships no types
+    """A file is one worker's; and so are all browser tests, which share a shop that takes long to start."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.split("::", 1)[0]
+        return "browser" if "/browser/" in file else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneBrowser | None:
+    return OneBrowser(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 @pytest.hookimpl(trylast=True)

@@ -94,7 +94,7 @@ def bfcache_browser(playwright: Playwright, request: pytest.FixtureRequest) -> I
 def context(browser: Browser, shop: Shop) -> Iterator[BrowserContext]:
     """A shopper's browser: no cookies yet; paths are relative to the shop."""
     context = browser.new_context(base_url=shop.url)
-    context.set_default_timeout(15_000)
+    context.set_default_timeout(30_000)
     yield context
     context.close()
 
@@ -107,7 +107,7 @@ def page(context: BrowserContext) -> Page:
 @pytest.fixture
 def bfcache_page(bfcache_browser: Browser, shop: Shop) -> Iterator[Page]:
     context = bfcache_browser.new_context(base_url=shop.url)
-    context.set_default_timeout(15_000)
+    context.set_default_timeout(30_000)
     yield context.new_page()
     context.close()
 
@@ -123,7 +123,7 @@ def new_shopper(request: pytest.FixtureRequest, shop: Shop, book: Book) -> Itera
     def new(browser: str = "browser", **options: Any) -> Shopper:
         chromium: Browser = request.getfixturevalue(browser)
         context = chromium.new_context(base_url=shop.url, locale="en-GB", **options)
-        context.set_default_timeout(15_000)
+        context.set_default_timeout(30_000)
         shoppers.append(Shopper(context, book))
         return shoppers[-1]
 
