@@ -20,23 +20,10 @@ from orders.models import Mail, Order
 from orders.order_story import staff_acts_of, story_of
 from orders.personal import email_for, may_see_personal_data, text_for
 from orders.staff_acts import FULFIL, MOST_AT_ONCE, REVOKE_LINKS, Deed, address_of, page_of
-from shop.staff_pages import OnlyOfferedFilters, in_frame
+from shop.staff_pages import ReadOnly, in_frame
 
 # A mail that has been `sending` for longer may have gone out, or not (RULES R98).
 MAIL_IN_DOUBT = datetime.timedelta(minutes=1)
-
-
-class ReadOnly(OnlyOfferedFilters):
-    """Mixed into an admin: it shows, and changes nothing."""
-
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
 
 class WhatToDo(admin.SimpleListFilter):

@@ -11,7 +11,6 @@ from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.timesince import timesince
 
-from orders.admin import ReadOnly
 from orders.personal import email_for
 from payments.alarms import break_page
 from payments.desk.filters import StateFilter
@@ -20,6 +19,7 @@ from payments.desk.payment_page import payment_page
 from payments.desk.questions import MOST_CHOSEN, ask_about
 from payments.models import Attempt, Break, Payment, RefundProposal, WebhookEvent
 from shop.money import money_text
+from shop.staff_pages import ReadOnly
 
 
 @admin.register(Payment)

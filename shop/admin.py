@@ -21,7 +21,7 @@ from shop.acts import Act, DoneAlready, Snapshot, version_of, who_asks, witnesse
 from shop.ids import new_id
 from shop.models import Product, StaffAct
 from shop.money import CURRENCIES, LARGEST_MINOR, minor_of, money_text, plain_text
-from shop.staff_pages import OnlyOfferedFilters
+from shop.staff_pages import OnlyOfferedFilters, ReadOnly
 from shop.stock import held_by_unpaid, subject_of, with_held
 from shop.stock_page import stock_page
 
@@ -221,7 +221,7 @@ class ProductAdmin(OnlyOfferedFilters, admin.ModelAdmin[Product]):
 
 
 @admin.register(StaffAct)
-class StaffActAdmin(OnlyOfferedFilters, admin.ModelAdmin[StaffAct]):
+class StaffActAdmin(ReadOnly, admin.ModelAdmin[StaffAct]):
     """What staff have done. For reading, by whoever has shop.view_staffact: not even a superuser changes a row, and the
     database refuses it too (SECURITY SE50)."""
 
@@ -244,15 +244,6 @@ class StaffActAdmin(OnlyOfferedFilters, admin.ModelAdmin[StaffAct]):
         "before_text",
         "after_text",
     ]
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: StaffAct | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: StaffAct | None = None) -> bool:
-        return False
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[StaffAct], search_term: str

@@ -8,8 +8,12 @@ from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponseBase
 from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods
 
 View = Callable[..., HttpResponseBase]
+
+# GET shows what an act will do, POST does it.
+act_page = require_http_methods(["GET", "HEAD", "POST"])
 
 
 def staff_page(permission: str) -> Callable[[View], View]:
@@ -55,6 +59,19 @@ class OnlyOfferedFilters:
 
 def _asks_for(lookup: str, column: str) -> bool:
     return lookup == column or lookup.removeprefix(f"{column}__") in _ASKED_WITH
+
+
+class ReadOnly(OnlyOfferedFilters):
+    """Mixed into an admin: it shows, and changes nothing."""
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
 
 
 def in_frame(request: HttpRequest, title: str, **context: Any) -> dict[str, Any]:

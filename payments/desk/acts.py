@@ -8,7 +8,6 @@ from django.contrib.admin.utils import quote
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from django.urls import reverse
-from django.views.decorators.http import require_http_methods
 
 from orders.mail import message_of
 from orders.mail_again import mail_snapshot, make_due_again
@@ -27,7 +26,6 @@ from payments.desk.offers import (
     why_not_send,
 )
 from payments.desk.once import Acting, Page, Told, payment_page
-from payments.desk.pages import staff_page
 from payments.duplicates import refund_duplicate as refund_duplicate_once
 from payments.gateways.base import SeenRefund
 from payments.mismatches import refund_mismatch as refund_mismatch_once
@@ -39,8 +37,7 @@ from shop.acts import Act, DoneAlready
 from shop.money import money_text
 from shop.nudge import nudge
 from shop.second_factor import needs_fresh_second_factor
-
-act_page = require_http_methods(["GET", "HEAD", "POST"])
+from shop.staff_pages import act_page, staff_page
 
 
 def order_page(order: Order, **parts: Any) -> Page:

@@ -13,8 +13,8 @@ from orders.personal import email_for
 from payments.desk.charged_twice import WINDOW, Answer, Picture, answer, answer_stray
 from payments.desk.find import MOST, find
 from payments.desk.offers import Offer, offers
-from payments.desk.pages import in_frame, staff_page
 from payments.desk.statement import Line, Money, money_of, stray_line
+from shop.staff_pages import in_frame, staff_page
 
 _ORDERS_OF_A_SHOPPER = 20
 _ORDERS_WITH_ACTS = 3  # of more, the page of each order alone shows what can be done

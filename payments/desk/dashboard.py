@@ -9,8 +9,8 @@ from django.views.decorators.http import require_safe
 
 from payments.desk.charts import draw
 from payments.desk.figures import Figures, read_figures
-from payments.desk.pages import in_frame, staff_page
 from payments.desk.panels import read_board
+from shop.staff_pages import in_frame, staff_page
 
 log = structlog.get_logger(__name__)
 

@@ -15,15 +15,15 @@ from django.db.models import Q
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.shortcuts import render
 from django.utils import timezone
-from django.views.decorators.http import require_http_methods, require_POST
+from django.views.decorators.http import require_POST
 
 from orders.personal import may_see_personal_data
 from payments.desk.figures import FIGURES, read_figures
-from payments.desk.pages import in_frame, staff_page
 from payments.models import Payment
 from payments.row_lock import give_back_connections
 from shop.acts import Act, Snapshot, who_asks
 from shop.money import decimal_text
+from shop.staff_pages import act_page, in_frame, staff_page
 
 Cell = str | int | float
 
@@ -101,7 +101,7 @@ class Wanted:
 
 
 @staff_page("payments.export_payment")
-@require_http_methods(["GET", "HEAD", "POST"])
+@act_page
 def export_payments(request: HttpRequest) -> HttpResponseBase:
     """The form, and what it asks for. A POST, for it writes its audit row."""
     today = timezone.now().date()

@@ -22,12 +22,12 @@ from django.utils import timezone
 from orders.models import Order
 from payments.desk.changes import Change, changes
 from payments.desk.forms import ActForm, marks_of, seen_in
-from payments.desk.pages import in_frame
 from payments.errors import GatewayError, RowBusy
 from shop.acts import Act, DoneAlready, Snapshot, StaleForm, version_of, who_asks
 from shop.models import StaffAct
 from shop.pages import SeeOther
 from shop.problems import Problem
+from shop.staff_pages import in_frame
 
 log = structlog.get_logger(__name__)
 

@@ -13,12 +13,11 @@ from django.urls import reverse
 from django.utils import timezone
 
 from orders.models import Order
-from payments.desk.acts import act_page, order_now, order_page
+from payments.desk.acts import order_now, order_page
 from payments.desk.changes import Change, changes
 from payments.desk.forms import ActForm
 from payments.desk.offers import why_not_ask
 from payments.desk.once import Acting, Page, Told, payment_page
-from payments.desk.pages import in_frame, staff_page
 from payments.models import Asker
 from payments.reconcile import Chosen, Reconciled, open_orders, reconcile_order
 from payments.snapshot import money_snapshot
@@ -26,6 +25,7 @@ from shop.acts import Act, who_asks
 from shop.ids import new_id
 from shop.nudge import nudge
 from shop.pages import SeeOther
+from shop.staff_pages import act_page, in_frame, staff_page
 
 AT_ONCE = 8  # orders of one request: each is a few calls to Stripe
 LONGEST_SECONDS = 15  # then no other order is begun: a Stripe that hangs must not hold the page for minutes

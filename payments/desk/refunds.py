@@ -7,7 +7,6 @@ from django.conf import settings
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
-from django.views.decorators.http import require_http_methods
 
 from orders.mail import message_of
 from orders.models import Mail, Order
@@ -15,7 +14,6 @@ from orders.personal import Viewer, email_for, text_for
 from payments.desk.forms import DecideForm, RefundForm
 from payments.desk.offers import why_not_decide, why_not_refund
 from payments.desk.once import Acting, Page, Told, payment_page
-from payments.desk.pages import in_frame, staff_page
 from payments.models import Dispute, Payment, Refund, RefundProposal
 from payments.proposals import propose_refund, refuse_refund, takes_two, waiting_proposal
 from payments.refund import Ask, left_to_refund, refund_once, withheld_minor
@@ -25,13 +23,14 @@ from shop.idempotency import fingerprint
 from shop.money import money_text
 from shop.nudge import nudge
 from shop.second_factor import needs_fresh_second_factor
+from shop.staff_pages import act_page, in_frame, staff_page
 
 _OPEN = (Refund.Phase.STARTED, Refund.Phase.CONFIRMING)
 
 
 @staff_page("payments.refund_payment")
 @needs_fresh_second_factor
-@require_http_methods(["GET", "HEAD", "POST"])
+@act_page
 def refund(request: HttpRequest, payment_id: str) -> HttpResponse:
     """Amount, reason and note; then what will come of it; then, once, the refund or its proposal."""
     found = get_object_or_404(Payment.objects.select_related("order"), pk=payment_id)
@@ -164,7 +163,7 @@ def _told(made: Refund) -> Told:
 
 @staff_page("payments.refund_payment")
 @needs_fresh_second_factor
-@require_http_methods(["GET", "HEAD", "POST"])
+@act_page
 def decide_refund(request: HttpRequest, pk: int) -> HttpResponse:
     """Approve or refuse what somebody else has proposed."""
     proposal = get_object_or_404(RefundProposal.objects.select_related("payment__order", "proposed_by"), pk=pk)

@@ -15,8 +15,8 @@ from django.views.decorators.http import require_safe
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from payments.desk.pages import in_frame, staff_page
 from shop.env import BASE_DIR
+from shop.staff_pages import in_frame, staff_page
 
 FOLDER = BASE_DIR / "docs" / "runbook"
 INDEX = "README"
