@@ -54,7 +54,8 @@ FINAL = (Outcome.SUCCEEDED, Outcome.DECLINED, Outcome.FAILED, Outcome.CANCELED)
 class Leased(models.Model):
     """Who may write this row, until when (database clock), and the fencing number that proves it (leases.py).
 
-    `held_by` is an Asker, of the lease that runs or of the last one: only for the story of a lease that is taken over.
+    `held_by` is an Asker, of the lease that runs or of the last one: for the story of a lease that is taken over,
+    and for staff who ask why something cannot be done now.
     """
 
     lease_token = models.BigIntegerField(default=0)

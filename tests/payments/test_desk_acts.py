@@ -11,7 +11,8 @@ from orders.mail import send_due_mails
 from orders.models import Mail, Order
 from payments.desk.acts import _given_back
 from payments.gateways.base import SeenRefund
-from payments.models import Attempt, Break, Payment, PaymentEvent, WebhookEvent
+from payments.leases import take_lease
+from payments.models import Asker, Attempt, Break, Payment, PaymentEvent, WebhookEvent
 from shop.models import StaffAct
 from tests.book import CANCEL, REFUND, Book
 from tests.payments.paying import intent_of, let_leases_end, placed_order, press
@@ -333,6 +334,17 @@ def test_every_form_is_carried_out_once_also_by_a_double_click(book: Book) -> No
         again = post(browsers[0], path, form)
         assert again.status_code == 303 and "Nothing was done now" in said(again), name
         assert StaffAct.objects.filter(act=name).count() == 1, name
+
+
+def test_a_click_that_comes_while_the_first_is_at_stripe_is_told_so_and_not_of_a_press(book: Book) -> None:
+    order = unknown_order(book)
+    browser = clerk("clara", *MAY)
+    path = address("cancel-at-stripe", order.pk)
+    form = shown(browser, path)
+    assert take_lease(Attempt.objects.get(order=order), asked_by=Asker.STAFF) is not None
+    answer = post(browser, path, form)
+    assert answer.status_code == 303 and "Somebody else has taken it over" in said(answer)
+    assert not StaffAct.objects.exists()
 
 
 def test_every_form_of_a_person_who_saw_something_else_does_nothing(book: Book) -> None:
