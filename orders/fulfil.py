@@ -5,15 +5,12 @@ here under that row's lock is so until the order is fulfilled, and whoever comes
 """
 
 from django.db import transaction
-from django.db.models import Sum
 from django.utils import timezone
 
 from orders import ends
 from orders.attempts import NOT_LIVE
 from orders.models import Order
 from shop.acts import Act, Snapshot, witnessed
-
-_NOT_GIVEN = ("failed", "canceled")  # of these refunds nothing goes back
 
 
 class CannotFulfil(Exception):
@@ -61,11 +58,8 @@ _WHY_NOT = {
 
 def _all_goes_back(order: Order) -> bool:
     """Refunds that have succeeded, or still may, make the sum whole."""
-    for payment in order.payments.filter(captured_minor__gt=0):
-        given = payment.refunds.exclude(outcome__in=_NOT_GIVEN).aggregate(total=Sum("amount_minor"))["total"] or 0
-        if given >= payment.captured_minor:
-            return True
-    return False
+    taken = order.payments.filter(captured_minor__gt=0)
+    return any(payment.refunds.perhaps_given().total_minor() >= payment.captured_minor for payment in taken)
 
 
 def money_under_way(order: Order) -> Snapshot:

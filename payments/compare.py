@@ -23,7 +23,7 @@ from payments.duplicates import double_charge
 from payments.errors import GatewayError, Invalid, RowBusy
 from payments.gateways.base import Call, Intent, SeenCharge, SeenRefund, gateway
 from payments.gateways.transport import Deadline
-from payments.models import Asker, Break, Payment, PaymentEvent, Refund
+from payments.models import NOT_GIVEN, Asker, Break, Payment, PaymentEvent, Refund
 from payments.pace import Pace
 from payments.rebuild import rebuild_payment
 from payments.refund import follow_refunds
@@ -364,7 +364,7 @@ def _judge_refund(round_: Round, payment: Payment | None, seen: SeenRefund) -> D
             return None
         _refuse_young(seen.created)
         return _refund_difference(Kind.ORPHAN_REFUND, seen, None, "Money went back for a payment that we do not have.")
-    if seen.status in ("failed", "canceled") and not Refund.objects.filter(refund_id=seen.id).exists():
+    if seen.status in NOT_GIVEN and not Refund.objects.filter(refund_id=seen.id).exists():
         return None  # nothing went back, and nobody here believes so
     _refuse_young(seen.created)
     if not round_.dry_run:

@@ -289,6 +289,16 @@ class Attempt(Leased):
         return f"{settings.PAYMENT_ENV}:confirm:{self.pk}"
 
 
+class RefundQuerySet(models.QuerySet["Refund"]):
+    def perhaps_given(self) -> "RefundQuerySet":
+        """Those that have gone back, or may have: all but what is known not to have (one that is unknown may)."""
+        return self.exclude(outcome__in=NOT_GIVEN)
+
+    def total_minor(self) -> int:
+        total: int = self.aggregate(total=Coalesce(models.Sum("amount_minor"), 0))["total"]
+        return total
+
+
 class Refund(Leased):
     """Money going back: committed before the call, with the same phases and care as an attempt."""
 
@@ -326,6 +336,8 @@ class Refund(Leased):
     next_look_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
     finished_at = models.DateTimeField(null=True, blank=True)
+
+    objects: ClassVar[models.Manager["Refund"]] = RefundQuerySet.as_manager()
 
     class Meta:
         constraints = [

@@ -5,10 +5,9 @@ refund, and the key of that refund comes from the proposal, so it moves the mone
 """
 
 from django.conf import settings
-from django.db.models import Sum
 from django.utils import timezone
 
-from payments.models import NOT_GIVEN, Payment, RefundProposal
+from payments.models import Payment, RefundProposal
 from payments.row_lock import locked_payment
 from shop.acts import Act, StaleForm, witnessed
 from shop.problems import Problem
@@ -23,9 +22,9 @@ def takes_two(payment: Payment, amount_minor: int) -> bool:
     if most is None:
         return False
     agreed = payment.refund_proposals.filter(decision=Decision.APPROVED)
-    alone = payment.refunds.filter(actor__isnull=False).exclude(outcome__in=NOT_GIVEN)
+    alone = payment.refunds.perhaps_given().filter(actor__isnull=False)
     alone = alone.exclude(idempotency_key__in=[proposal.refund_key for proposal in agreed])
-    return bool((alone.aggregate(total=Sum("amount_minor"))["total"] or 0) + amount_minor > most)
+    return bool(alone.total_minor() + amount_minor > most)
 
 
 def waiting_proposal(payment: Payment) -> RefundProposal | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import structlog
 from django.conf import settings
 from django.db import InterfaceError, OperationalError
-from django.db.models import Q, Sum
+from django.db.models import Q
 from django.utils import timezone
 
 from orders import ends
@@ -119,7 +119,7 @@ def left_to_refund(payment: Payment) -> int:
 def balance_minor(payment: Payment) -> int:
     """Captured, less every refund that did not fail (one that is unknown may have gone back), less what the bank has
     taken back or may keep after a dispute (FAILURES 109). Below zero if both happened at once."""
-    given = payment.refunds.exclude(outcome__in=NOT_GIVEN).aggregate(total=Sum("amount_minor"))["total"] or 0
+    given = payment.refunds.perhaps_given().total_minor()
     return payment.captured_minor - given - withheld_minor(payment)
 
 
@@ -361,7 +361,7 @@ def _move(
 
 def _follow(order: Order, payment: Payment) -> None:
     """The payment's refunded sum is derived from its refunds, never counted up; the order follows at the full sum."""
-    done = payment.refunds.filter(outcome=Outcome.SUCCEEDED).aggregate(total=Sum("amount_minor"))["total"] or 0
+    done = payment.refunds.filter(outcome=Outcome.SUCCEEDED).total_minor()
     if done > payment.captured_minor:
         # Of a payment whose amount was never ours: staff have its break, and may have refunded it in the dashboard.
         if not payment.attempts.filter(reason=OTHER_AMOUNT).exists():  # else all of it has gone back already

@@ -7,7 +7,6 @@ whoever looked. The request, webhook, completer, sweep and staff all come throug
 from dataclasses import dataclass
 
 import structlog
-from django.db.models import Sum
 from django.utils import timezone
 
 from orders import ends
@@ -453,7 +452,7 @@ def _mismatch(order: Order, payment: Payment, attempt: Attempt | None, intent: I
 def all_went_back(payment: Payment, intent: Intent) -> bool:
     """Whether our rows have refunds that gave back all that this intent took, each of them known to have succeeded."""
     given = payment.refunds.filter(outcome=Refund.Outcome.SUCCEEDED, currency=intent.currency)
-    return 0 < intent.received_minor <= (given.aggregate(total=Sum("amount_minor"))["total"] or 0)
+    return 0 < intent.received_minor <= given.total_minor()
 
 
 def raise_break(

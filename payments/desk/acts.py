@@ -29,7 +29,7 @@ from payments.desk.once import Acting, Page, Told, payment_page
 from payments.duplicates import refund_duplicate as refund_duplicate_once
 from payments.gateways.base import SeenRefund
 from payments.mismatches import refund_mismatch as refund_mismatch_once
-from payments.models import Asker, Attempt, Break, Outcome, Payment, WebhookEvent
+from payments.models import NOT_GIVEN, Asker, Attempt, Break, Outcome, Payment, WebhookEvent
 from payments.snapshot import money_snapshot
 from payments.webhooks import event_snapshot
 from payments.webhooks import replay_event as replay_event_once
@@ -290,7 +290,7 @@ def _given_back(seen: SeenRefund | None, which: str) -> Told:
     text = money_text(seen.amount_minor, seen.currency)
     if seen.status == "succeeded":
         return Told(f"{text} {which} has gone back.")
-    if seen.status in ("failed", "canceled"):
+    if seen.status in NOT_GIVEN:
         return Told(f"Nothing went back: Stripe says that the refund of {text} is {seen.status}.", messages.ERROR)
     return Told(f"Stripe has taken it, {text}: {seen.status}. The break stays open until it has gone back.")
 

@@ -12,7 +12,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from orders.models import Order
-from payments.models import Attempt, Break, Dispute, Outcome, Payment, Refund
+from payments.models import NOT_GIVEN, Attempt, Break, Dispute, Outcome, Payment, Refund
 
 STUCK_AFTER = datetime.timedelta(minutes=10)
 
@@ -66,6 +66,6 @@ _WANTED: dict[str, Callable[[], Q]] = {
     "two-charges": lambda: _of_breaks(Break.Kind.DOUBLE_CHARGE),
     "amount-differs": lambda: _of_breaks(Break.Kind.AMOUNT),
     "refund-pending": lambda: _of_refunds(Refund.objects.exclude(phase=Refund.Phase.FINISHED)),
-    "refund-failed": lambda: _of_refunds(Refund.objects.filter(outcome__in=["failed", "canceled"])),
+    "refund-failed": lambda: _of_refunds(Refund.objects.filter(outcome__in=NOT_GIVEN)),
     "disputed": lambda: Q(pk__in=Dispute.objects.withholding().values("payment")),
 }

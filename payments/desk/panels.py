@@ -23,7 +23,7 @@ from payments.alarms import (
 )
 from payments.breaker import is_open
 from payments.heartbeats import LATE_AFTER
-from payments.models import Attempt, Break, Dispute, Heartbeat, Refund, RefundProposal, WebhookEvent
+from payments.models import NOT_GIVEN, Attempt, Break, Dispute, Heartbeat, Refund, RefundProposal, WebhookEvent
 
 LISTED = 20
 COUNTED = 1000  # a count says "1,000 or more" above it: nothing on the page grows with an outage
@@ -136,7 +136,7 @@ def read_board() -> Board:
     undecided = undecided.select_related("order").order_by("claimed_at")
     open_refunds = Refund.objects.exclude(phase=Refund.Phase.FINISHED)
     doubtful = open_refunds.exclude(outcome=Refund.Outcome.PENDING)
-    not_given = Refund.objects.filter(outcome__in=["failed", "canceled"], finished_at__gte=now - NOT_GIVEN_FOR)
+    not_given = Refund.objects.filter(outcome__in=NOT_GIVEN, finished_at__gte=now - NOT_GIVEN_FOR)
     mails = Mail.objects.select_related("order")
     waiting = WebhookEvent.objects.filter(state=WebhookEvent.State.STORED)
     return Board(

@@ -5,7 +5,6 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.conf import settings
-from django.db.models import Sum
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
@@ -113,7 +112,7 @@ def amounts(payment: Payment, attempts: list[Attempt]) -> list[tuple[str, str, s
     undecided = any(
         one.payment_id == payment.pk and one.is_live and one.outcome != Outcome.SUCCEEDED for one in attempts
     )
-    going_back = payment.refunds.filter(outcome__in=NOT_DECIDED).aggregate(sum=Sum("amount_minor"))["sum"] or 0
+    going_back = payment.refunds.filter(outcome__in=NOT_DECIDED).total_minor()
     rows = [
         ("Asked for", payment.amount_minor, "the order's total"),
         ("Authorised", captured, "captured in the same step"),

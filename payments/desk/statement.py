@@ -12,7 +12,7 @@ from django.db.models import Max
 
 from orders.models import Order
 from payments.breaks import LATE_MONEY, REFUND_FAILED
-from payments.models import Attempt, Break, Dispute, Outcome, Payment, PaymentEvent, Refund
+from payments.models import NOT_GIVEN, Attempt, Break, Dispute, Outcome, Payment, PaymentEvent, Refund
 from shop.money import money_text
 
 
@@ -168,7 +168,7 @@ def state_of_second(found: Break) -> State:
         return State.DONE
     if found.resolved_at is not None and not found.accepted:
         return State.DONE  # the sweep has found nothing of it left
-    if status in ("failed", "canceled"):
+    if status in NOT_GIVEN:
         return State.STUCK
     if status:
         return State.SENT
