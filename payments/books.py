@@ -34,22 +34,24 @@ def check_books(*, dry_run: bool = False) -> Checked:
     checked = Checked(found=list(_differences()))
     if dry_run:
         return checked
+    was_open = {(found.kind, found.subject) for found in _open_breaks()}
     for difference in checked.found:
-        before = Break.objects.filter(kind=difference.kind, subject=difference.subject).count()
-        open_break(difference)
-        is_new = Break.objects.filter(kind=difference.kind, subject=difference.subject).count() > before
-        checked.changed += is_new
-        if is_new:
+        found = open_break(difference)
+        if found.resolved_at is None and (found.kind, found.subject) not in was_open:
+            checked.changed += 1
             log.error("books_differ", order=difference.subject, proposal=difference.proposal)
     if len(checked.found) < _FOUND_AT_MOST:  # else there are more, and absence proves nothing
         checked.changed += _resolve_gone({(one.kind.value, one.subject) for one in checked.found})
     return checked
 
 
+def _open_breaks() -> QuerySet[Break]:
+    return Break.objects.filter(resolved_at=None, evidence__found_by=BY_BOOKS)
+
+
 def _resolve_gone(still: set[tuple[str, str]]) -> int:
     """How many."""
-    ours = Break.objects.filter(resolved_at=None, evidence__found_by=BY_BOOKS)
-    gone = [found.pk for found in ours if (found.kind, found.subject) not in still]
+    gone = [found.pk for found in _open_breaks() if (found.kind, found.subject) not in still]
     return Break.objects.filter(pk__in=gone, resolved_at=None).update(
         resolved_at=timezone.now(), resolved_by=BY_BOOKS, note="a later round found it gone"
     )
@@ -73,29 +75,24 @@ def _differences() -> Iterator[Difference]:
 
 def _amount(order: Order, taken: Payment) -> Difference:
     captured = money_text(taken.captured_minor, taken.currency)
-    return Difference(
-        kind=Break.Kind.AMOUNT,
-        subject=order.pk,
-        order=order,
-        payment=taken,
-        amount_minor=taken.captured_minor,
-        currency=taken.currency,
-        proposal=f"The order is {order.status}, and costs {order.total_text}; its payment took {captured}: find out who"
-        " wrote these rows before the goods go out.",
-        evidence={"found_by": BY_BOOKS, "intent": taken.intent_id or ""},
+    proposal = (
+        f"The order is {order.status}, and costs {order.total_text}; its payment took {captured}: find out who wrote"
+        " these rows before the goods go out."
     )
+    return _difference(Break.Kind.AMOUNT, order, taken, (taken.captured_minor, taken.currency), proposal)
 
 
 def _status(order: Order) -> Difference:
     newest = order.payments.order_by("-n").first()
     phase = newest.phase if newest else "not there"
-    return Difference(
-        kind=Break.Kind.STATUS,
-        subject=order.pk,
-        order=order,
-        payment=newest,
-        amount_minor=order.total_minor,
-        currency=order.currency,
-        proposal=f"The order is {order.status}, and its payment is {phase}: ask Stripe before the goods go out.",
-        evidence={"found_by": BY_BOOKS, "intent": (newest.intent_id or "") if newest else ""},
-    )
+    proposal = f"The order is {order.status}, and its payment is {phase}: ask Stripe before the goods go out."
+    return _difference(Break.Kind.STATUS, order, newest, (order.total_minor, order.currency), proposal)
+
+
+def _difference(
+    kind: Break.Kind, order: Order, payment: Payment | None, amount: tuple[int, str], proposal: str
+) -> Difference:
+    """Its subject is the order: the sweep, which knows intents and charges, leaves it alone."""
+    amount_minor, currency = amount
+    evidence: dict[str, object] = {"found_by": BY_BOOKS, "intent": (payment.intent_id or "") if payment else ""}
+    return Difference(kind, order.pk, order, payment, amount_minor, currency, proposal, evidence)

@@ -159,7 +159,8 @@ def _open(round_: Swept, difference: Difference) -> None:
     if round_.dry_run:
         return
     found = open_break(difference)
-    is_new = (difference.kind, difference.subject) not in round_.open
+    # One that a person has accepted as it is comes back resolved: it is no news.
+    is_new = found.resolved_at is None and (difference.kind, difference.subject) not in round_.open
     round_.open[difference.kind, difference.subject] = found
     if is_new:
         round_.changed += 1

@@ -107,6 +107,14 @@ def test_missing_local_is_gone_once_all_of_its_money_has_gone_back(book: Book, p
         assert open_breaks() == []
 
 
+def test_what_a_person_has_accepted_is_no_news_to_a_later_sweep(book: Book) -> None:
+    book.foreign_payment(777, metadata=ours(new_id()))
+    assert swept().changed == 1
+    Break.objects.update(resolved_at=timezone.now(), resolved_by="clara", accepted=True)
+    assert swept().changed == 0
+    assert open_breaks() == []
+
+
 def test_money_for_our_order_that_proves_nothing_is_missing_local(book: Book) -> None:
     """Its metadata names a payment that we never derive from this order."""
     order, _ = placed_order()
