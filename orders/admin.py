@@ -178,7 +178,7 @@ def _email_column(request: HttpRequest) -> Callable[[Order], str]:
 
 def _shown(request: HttpRequest, order: Order) -> dict[str, Any]:
     """The order's page."""
-    viewer = request.user
+    viewer, acts = request.user, staff_acts_of(order)
     return {
         "order": order,
         "masked": not may_see_personal_data(viewer),
@@ -200,8 +200,8 @@ def _shown(request: HttpRequest, order: Order) -> dict[str, Any]:
         ],
         "links": order.mail_links.all(),
         "ways": [_offer(request, deed, order) for deed in (FULFIL, REVOKE_LINKS)],
-        "story": story_of(order),
-        "acts": staff_acts_of(order),
+        "story": story_of(order, acts),
+        "acts": acts,
     }
 
 

@@ -17,9 +17,9 @@ class Moment:
     note: str = ""
 
 
-def story_of(order: Order) -> list[Moment]:
-    """Oldest first. Calls to Stripe are on the payment's own page."""
-    moments = [*_of_the_order(order), *_of_its_money(order), *_of_its_mails(order), *_of_staff(order)]
+def story_of(order: Order, acts: list[StaffAct]) -> list[Moment]:
+    """Oldest first, with these acts of staff. Calls to Stripe are on the payment's own page."""
+    moments = [*_of_the_order(order), *_of_its_money(order), *_of_its_mails(order), *map(_of_staff, acts)]
     return sorted(moments, key=lambda moment: moment.at)
 
 
@@ -56,6 +56,5 @@ def _of_its_mails(order: Order) -> list[Moment]:
     return [Moment(mail.sent_at, f"Mail sent: {mail.kind}") for mail in order.mails.all() if mail.sent_at is not None]
 
 
-def _of_staff(order: Order) -> list[Moment]:
-    acts = staff_acts_of(order)
-    return [Moment(act.at, f"Staff: {act.act}, {act.subject}", act.actor_name, act.note) for act in acts]
+def _of_staff(act: StaffAct) -> Moment:
+    return Moment(act.at, f"Staff: {act.act}, {act.subject}", act.actor_name, act.note)

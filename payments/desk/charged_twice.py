@@ -7,6 +7,7 @@ the shopper it goes to: orders that share nothing but an e-mail address may be s
 import datetime
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 from orders.models import Order
 from payments.desk.cases import ALSO_A_HOLD, WORDS, Case
@@ -24,7 +25,7 @@ class Picture:
     monies: list[Money]
     also_charged: bool = False  # another order that shares only the e-mail address was charged at about the same time
 
-    @property
+    @cached_property  # each headline's rule asks for them
     def lines(self) -> list[Line]:
         return sorted((line for money in self.monies for line in money.lines), key=lambda line: line.at)
 

@@ -49,8 +49,8 @@ class Found:
 def find(text: str) -> Found:
     """Whatever belongs to it, newest first, at most MOST."""
     text = _plain(text)
-    hits, more = _hits(text)
-    strays = [found for one in break_searches(text) for found in one if found.order_id is None]
+    hits, breaks, more = _hits(text)
+    strays = [found for found in breaks if found.order_id is None]
     ids = {hit.order_id for hit in hits if hit.order_id}
     orders = list(Order.objects.filter(pk__in=ids).order_by("-placed_at", "pk")[: MOST + 1])
     unique = {one.pk: one for one in strays}
@@ -59,7 +59,7 @@ def find(text: str) -> Found:
 
 def find_payments(text: str) -> tuple[list[str], bool]:
     """Ids of the payments that it belongs to, and whether there are more than MOST."""
-    hits, more = _hits(_plain(text))
+    hits, _, more = _hits(_plain(text))
     named = {hit.payment_id: hit.at for hit in hits if hit.payment_id}
     whole = [hit.order_id for hit in hits if not hit.payment_id]
     of_orders = Payment.objects.filter(order_id__in=whole).values_list("pk", "created_at")
@@ -83,12 +83,13 @@ def break_searches(text: str) -> list[QuerySet[Break]]:
     return [one[: MOST + 1] for one in found]
 
 
-def _hits(text: str) -> tuple[list[Hit], bool]:
+def _hits(text: str) -> tuple[list[Hit], list[Break], bool]:
+    """What every search found, the breaks among it as they are, and whether one found more than MOST."""
+    breaks = [list(one) for one in break_searches(text)]
     found = [[Hit(*row) for row in one] for one in searches(text)]
-    found += [
-        [Hit(row.order_id, row.payment_id, row.found_at) for row in one if row.order_id] for one in break_searches(text)
-    ]
-    return [hit for rows in found for hit in rows[:MOST]], any(len(rows) > MOST for rows in found)
+    found += [[Hit(row.order_id, row.payment_id, row.found_at) for row in rows if row.order_id] for rows in breaks]
+    hits = [hit for rows in found for hit in rows[:MOST]]
+    return hits, [row for rows in breaks for row in rows], any(len(rows) > MOST for rows in found)
 
 
 # --- shapes -----------------------------------------------------------------------------------------------------------

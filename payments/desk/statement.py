@@ -5,6 +5,7 @@ import datetime
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
 
 from django.conf import settings
@@ -75,7 +76,7 @@ class Money:
         paid = [one for one in self.payments if one.captured_minor]
         return next(iter(paid or self.payments), None)
 
-    @property
+    @cached_property  # of rows that are all read by then
     def lines(self) -> list[Line]:
         found = [*_charges(self), *_seconds(self), *_presses(self), *_unexplained(self), *_backs(self)]
         return sorted(found, key=lambda line: line.at)
