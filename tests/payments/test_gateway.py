@@ -6,6 +6,7 @@ import json
 import re
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -33,6 +34,7 @@ from tests.payments.paying import (
     press,
     start_over,
 )
+from tests.races.crowd import meanwhile
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -67,24 +69,26 @@ def test_a_call_while_holding_a_connection_is_a_bug_and_sends_nothing(book: Book
 
 def test_a_waiting_press_holds_no_connection_and_no_row(book: Book) -> None:
     order, client = placed_order()
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_backend_pid()")
-        (mine,) = cursor.fetchone()
+    connection.ensure_connection()  # this test's own
     book.rule("hold", hold="bank")
-    waiting = threading.Thread(target=press, args=(client, order))
-    waiting.start()
-    book.wait_until_held("bank")
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT count(*) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND pid <> %s AND state <> 'idle'",
-            [mine],
-        )
-        assert cursor.fetchone() == (0,)
-        cursor.execute("SELECT id FROM orders_order WHERE id = %s FOR UPDATE NOWAIT", [order.pk])
-    book.release("bank")
-    waiting.join()
+    with meanwhile(lambda: press(client, order)):
+        book.wait_until_held("bank")
+        wait_until_in_use(1)
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("SELECT id FROM orders_order WHERE id = %s FOR UPDATE NOWAIT", [order.pk])
+        book.release("bank")
     assert_books_agree(book, order)
+
+
+def wait_until_in_use(count: int, seconds: float = 10.0) -> None:
+    """Until so many connections are out of the pool: it takes one back, and opens one ahead, in threads of its own."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        pool = connection.pool.get_stats()  # type: ignore[attr-defined]  # of PostgreSQL alone
+        if pool["pool_size"] - pool["pool_available"] == count:
+            return
+        time.sleep(0.01)
+    raise AssertionError(f"not {count} connections are in use after {seconds} s: {pool}")
 
 
 # --- write ahead: what is committed before a call --------------------------------------------------------------------
@@ -94,25 +98,23 @@ def test_everything_needed_to_repeat_a_call_is_committed_before_it(book: Book) -
     order, client = placed_order()
     book.rule("hold", CREATE, hold="create")
     book.rule("hold", CONFIRM, hold="confirm")
-    running = threading.Thread(target=press, args=(client, order))
-    running.start()
-    book.wait_until_held("create")
-    payment, attempt = Payment.objects.get(order=order), Attempt.objects.get(order=order)
-    (create,) = book.calls(order.pk, CREATE)
-    assert payment.first_sent_at is not None and payment.locked_until is not None
-    as_form = payment.create_params | {"amount": "1250", "automatic_payment_methods": {"enabled": "true"}}
-    assert (payment.idempotency_key, as_form) == (create["key"], create["params"])
-    assert payment.create_params["amount"] == 1250
-    assert (attempt.phase, attempt.outcome) == ("started", "")
-    book.release("create")
-    book.wait_until_held("confirm")
-    attempt.refresh_from_db()
-    (confirm,) = confirms(book, order)
-    assert (attempt.phase, attempt.confirm_key) == ("confirming", confirm["key"])
-    assert {**attempt.confirm_params, "expand": {"0": "latest_charge"}} == confirm["params"]
-    assert intent_of(order) in confirm["path"]
-    book.release("confirm")
-    running.join()
+    with meanwhile(lambda: press(client, order)):
+        book.wait_until_held("create")
+        payment, attempt = Payment.objects.get(order=order), Attempt.objects.get(order=order)
+        (create,) = book.calls(order.pk, CREATE)
+        assert payment.first_sent_at is not None and payment.locked_until is not None
+        as_form = payment.create_params | {"amount": "1250", "automatic_payment_methods": {"enabled": "true"}}
+        assert (payment.idempotency_key, as_form) == (create["key"], create["params"])
+        assert payment.create_params["amount"] == 1250
+        assert (attempt.phase, attempt.outcome) == ("started", "")
+        book.release("create")
+        book.wait_until_held("confirm")
+        attempt.refresh_from_db()
+        (confirm,) = confirms(book, order)
+        assert (attempt.phase, attempt.confirm_key) == ("confirming", confirm["key"])
+        assert {**attempt.confirm_params, "expand": {"0": "latest_charge"}} == confirm["params"]
+        assert intent_of(order) in confirm["path"]
+        book.release("confirm")
     assert_books_agree(book, order)
 
 
