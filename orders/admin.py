@@ -3,7 +3,6 @@
 What staff may do to an order is in orders/staff_acts.py; what they may do about its money, at the staff desk.
 """
 
-import datetime
 from collections.abc import Callable
 from typing import Any
 
@@ -14,16 +13,12 @@ from django.db.models import Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import NoReverseMatch, URLPattern, path, reverse
-from django.utils import timezone
 
 from orders.models import Mail, Order
 from orders.order_story import staff_acts_of, story_of
 from orders.personal import email_for, may_see_personal_data, text_for
 from orders.staff_acts import FULFIL, MOST_AT_ONCE, REVOKE_LINKS, Deed, address_of, page_of
 from shop.staff_pages import ReadOnly, in_frame
-
-# A mail that has been `sending` for longer may have gone out, or not (RULES R98).
-MAIL_IN_DOUBT = datetime.timedelta(minutes=1)
 
 
 class WhatToDo(admin.SimpleListFilter):
@@ -47,11 +42,8 @@ class WhatToDo(admin.SimpleListFilter):
 def need_a_look() -> "QuerySet[Order, str]":
     """Ids of orders with an open break, or with a mail of which nobody knows whether it went out."""
     broken = Order.objects.filter(breaks__isnull=False, breaks__resolved_at=None)
-    mail_in_doubt = Order.objects.filter(
-        mails__state=Mail.State.SENDING, mails__sending_at__lt=timezone.now() - MAIL_IN_DOUBT
-    )
-    ids, more = (found.order_by().values_list("pk", flat=True) for found in (broken, mail_in_doubt))
-    return ids.union(more)
+    in_doubt = Mail.objects.in_doubt().order_by().values_list("order_id", flat=True)
+    return broken.order_by().values_list("pk", flat=True).union(in_doubt)
 
 
 class BeingClosed(admin.SimpleListFilter):

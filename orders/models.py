@@ -8,6 +8,7 @@ from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Upper
 from django.urls import reverse
+from django.utils import timezone
 
 from shop.ids import new_id, new_pay_key, new_reference
 from shop.models import Cart, Product
@@ -155,6 +156,15 @@ class OrderLine(models.Model):
         return f"{self.quantity} x {self.name}"
 
 
+MAIL_IN_DOUBT = datetime.timedelta(minutes=1)
+
+
+class MailQuerySet(models.QuerySet["Mail"]):
+    def in_doubt(self) -> "MailQuerySet":
+        """Being sent for longer than a server takes: they may have gone out, or not (RULES R98)."""
+        return self.filter(state=Mail.State.SENDING, sending_at__lt=timezone.now() - MAIL_IN_DOUBT)
+
+
 class Mail(models.Model):
     """One mail an order owes, written in the transaction of what it tells. At most one of a kind and subject per order.
 
@@ -187,6 +197,8 @@ class Mail(models.Model):
     sending_at = models.DateTimeField(null=True, blank=True)
     sent_at = models.DateTimeField(null=True, blank=True)
     last_refusal = models.CharField(max_length=200, blank=True)
+
+    objects: ClassVar[models.Manager["Mail"]] = MailQuerySet.as_manager()
 
     class Meta:
         constraints = [

@@ -83,7 +83,7 @@ def _why_no_link(order: Order) -> str:
 
 
 def _open_links(order: Order) -> Snapshot:
-    links = OrderLink.objects.filter(order=order, expires_at__gt=timezone.now(), revoked_at=None)
+    links = OrderLink.objects.that_open(timezone.now()).filter(order=order)
     return {"open_links": list(links.order_by("pk").values_list("pk", flat=True))}
 
 

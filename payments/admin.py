@@ -18,6 +18,7 @@ from payments.desk.find import MOST, find_payments
 from payments.desk.payment_page import payment_page
 from payments.desk.questions import MOST_CHOSEN, ask_about
 from payments.models import Attempt, Break, Payment, RefundProposal, WebhookEvent
+from payments.webhooks import ours_alone
 from shop.money import money_text
 from shop.staff_pages import ReadOnly
 
@@ -167,15 +168,11 @@ class WebhookEventAdmin(ReadOnly, admin.ModelAdmin[WebhookEvent]):
     @admin.display(description="metadata")
     def named(self, event: WebhookEvent) -> str:
         """Ours as it is; what others may have written there is not shown."""
-        shown = {name: worth if name in _OUR_METADATA else "…" for name, worth in event.metadata.items()}
-        return ", ".join(f"{name}: {worth}" for name, worth in shown.items()) or "-"
+        return ", ".join(f"{name}: {worth}" for name, worth in ours_alone(event.metadata).items()) or "-"
 
     @admin.display(description="")
     def replay(self, event: WebhookEvent) -> str:
         return format_html('<a href="{}">Replay</a>', reverse("desk:replay-event", args=[event.event_id]))
-
-
-_OUR_METADATA = ("order", "payment", "refund", "env", "duplicate_of")
 
 
 @admin.register(Break)
@@ -203,13 +200,11 @@ class BreakAdmin(ReadOnly, admin.ModelAdmin[Break]):
 
     @admin.display(description="amount", ordering="amount_minor")
     def amount(self, found: Break) -> str:
-        if found.amount_minor is None or not found.currency:
-            return "-"
-        return money_text(found.amount_minor, found.currency)
+        return found.amount_text or "-"
 
     @admin.display(description="what staff could do")
     def proposal(self, found: Break) -> str:
-        return str(found.evidence.get("proposal", "-"))
+        return found.proposal or "-"
 
     @admin.display(description="payment")
     def payment_link(self, found: Break) -> str:
@@ -217,7 +212,7 @@ class BreakAdmin(ReadOnly, admin.ModelAdmin[Break]):
 
     @admin.display(description="runbook")
     def runbook(self, found: Break) -> str:
-        page = break_page(found.kind, str(found.evidence.get("found_by", "")))
+        page = break_page(found.kind, found.found_by)
         return format_html('<a href="{}">{}</a>', reverse("desk:runbook-page", args=[page]), page)
 
     @admin.display(description="acts")

@@ -18,7 +18,6 @@ from payments.models import Attempt, Break, WebhookEvent
 UNDECIDED_AT_MOST = datetime.timedelta(minutes=15)
 WEBHOOK_LAG_AT_MOST = datetime.timedelta(minutes=15)
 REFUND_UNDECIDED_AT_MOST = datetime.timedelta(minutes=15)
-MAIL_SENDING_AT_MOST = datetime.timedelta(minutes=1)
 MAIL_LATE_AT_MOST = datetime.timedelta(minutes=15)
 
 # Every alarm that there is, the most urgent first, and its headline.

@@ -78,9 +78,7 @@ def _commit_wish(order_id: str, wish: Wish, by: str, asked_by: Asker, act: Act |
                 order.closing_by, order.closing_reason = by, wish.value
                 order.save(update_fields=["closing_by", "closing_reason"])
             return True
-        # Locked, so that nobody takes its lease, and with it the right to confirm, before the wish is committed.
-        attempts = Attempt.objects.select_for_update(no_key=True, of=("self",)).filter(order=order)
-        live = attempts.live().with_lease_state().first()
+        live = _locked_live_attempt(order)
         if live is not None and live.lease_runs:
             raise in_progress(order, live, same_key=True)
         if wish is Wish.START_OVER and live is None:
@@ -89,6 +87,12 @@ def _commit_wish(order_id: str, wish: Wish, by: str, asked_by: Asker, act: Act |
         order.save(update_fields=["closing_since", "closing_by", "closing_reason"])
         PaymentEvent.objects.create(order=order, kind="closing", to_state=wish.value, asked_by=asked_by, actor=by)
         return True
+
+
+def _locked_live_attempt(order: Order) -> Attempt | None:
+    """Locked, so that nobody takes its lease, and with it the right to confirm, before the transaction commits."""
+    attempts = Attempt.objects.select_for_update(no_key=True, of=("self",)).filter(order=order)
+    return attempts.live().with_lease_state().first()
 
 
 def finish_closing(order_id: str, asked_by: Asker, actor: str = "", act: Act | None = None) -> None:
@@ -141,9 +145,7 @@ def give_up_payment(order_id: str, asked_by: Asker) -> bool:
     """End the order's payment that may still charge, for its money has come by another way; the order stays as it is.
     Whether no payment of it may charge now; not while a press is being made."""
     with locked_order(order_id) as order:
-        # Locked, so that nobody takes its lease, and with it the right to confirm, before the payment is closing.
-        attempts = Attempt.objects.select_for_update(no_key=True, of=("self",)).filter(order=order)
-        live = attempts.live().with_lease_state().first()
+        live = _locked_live_attempt(order)
         if live is not None and live.lease_runs:
             return False
         # Nobody was ever told of this intent, if there is one: the sweep cancels it.

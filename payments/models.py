@@ -572,6 +572,20 @@ class Break(models.Model):
     def __str__(self) -> str:
         return f"{self.kind}: {self.subject}"
 
+    @property
+    def amount_text(self) -> str:
+        """Empty where Stripe's book has not said how much."""
+        return "" if self.amount_minor is None or not self.currency else money_text(self.amount_minor, self.currency)
+
+    @property
+    def found_by(self) -> str:
+        """The rule that found it; empty where none says when it is gone (breaks.py)."""
+        return str(self.evidence.get("found_by", ""))
+
+    @property
+    def proposal(self) -> str:
+        return str(self.evidence.get("proposal", ""))
+
 
 class Heartbeat(models.Model):
     """When a repeated piece of repair last completed, and how far a long one has come.

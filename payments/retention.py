@@ -6,7 +6,7 @@ are kept for WEBHOOK_EVENT_RETENTION, longer than Stripe can show them again; th
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F, Value
+from django.db.models import F, QuerySet, Value
 from django.db.models.functions import Concat
 from django.utils import timezone
 
@@ -71,10 +71,12 @@ def _delete_events(batch: int) -> int:
         return WebhookEvent.objects.filter(pk__in=chosen).delete()[0]
 
 
-def kept_too_long() -> int:
+def past_retention() -> QuerySet[Attempt]:
     """Attempts past retention that may not be forgotten, because they have not ended: staff look at these."""
-    return (
-        Attempt.objects.exclude(phase=Attempt.Phase.FINISHED)
-        .filter(claimed_at__lt=timezone.now() - settings.KEY_RETENTION)
-        .count()
-    )
+    undecided = Attempt.objects.exclude(phase=Attempt.Phase.FINISHED)
+    return undecided.filter(claimed_at__lt=timezone.now() - settings.KEY_RETENTION)
+
+
+def kept_too_long() -> int:
+    """How many of them there are."""
+    return past_retention().count()

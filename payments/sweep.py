@@ -149,7 +149,7 @@ def _write(round_: Swept, verdict: Verdict) -> None:
             if found is None:
                 continue
             round_.reread.add(subject)
-            if (kind, subject) != is_now and (kind in PLAIN or found.evidence.get("found_by") == BY_SWEEP):
+            if (kind, subject) != is_now and (kind in PLAIN or found.found_by == BY_SWEEP):
                 _resolve(round_, found)
 
 

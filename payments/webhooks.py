@@ -76,11 +76,16 @@ def _row_of(event: Event) -> WebhookEvent:
         livemode=event.livemode,
         object_id=event.object_id,
         intent_id=event.intent_id,
-        metadata={name: worth if name in _OUR_METADATA else "…" for name, worth in event.metadata.items()},
+        metadata=ours_alone(event.metadata),
         request_key=event.request_key,
         created_at_gateway=datetime.datetime.fromtimestamp(event.created, datetime.UTC),
         next_try_at=timezone.now(),
     )
+
+
+def ours_alone(metadata: dict[str, str]) -> dict[str, str]:
+    """Metadata without what others wrote into it: of theirs only the names."""
+    return {name: worth if name in _OUR_METADATA else "…" for name, worth in metadata.items()}
 
 
 def replay_event(event_id: str, act: Act) -> WebhookEvent:

@@ -5,7 +5,7 @@ They are the only pages of the admin that a member of staff without a second fac
 
 from collections.abc import Callable
 from functools import wraps
-from urllib.parse import urlencode
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import segno
 from django.conf import settings
@@ -86,7 +86,7 @@ def _goal(request: HttpRequest) -> str:
 def _enrol_page(request: HttpRequest, verdict: Verdict | None = None) -> HttpResponse:
     device = second_factor.device_to_confirm(request)
     address = device.config_url
-    secret = dict(part.split("=") for part in address.partition("?")[2].split("&"))["secret"]
+    [secret] = parse_qs(urlsplit(address).query)["secret"]
     picture = segno.make(address, error="m").svg_inline(scale=5, border=4, light="#fff", svgclass=None, lineclass=None)
     return _code_page(
         request,

@@ -164,13 +164,13 @@ def break_now(found: Break) -> list[tuple[str, str]]:
     now = [("Kind", found.get_kind_display()), ("About", found.subject)]
     if found.order is not None:
         now.append(("Order", f"{found.order.number}, {found.order.status}"))
-    if found.amount_minor is not None and found.currency:
-        now.append(("Amount", money_text(found.amount_minor, found.currency)))
+    if found.amount_text:
+        now.append(("Amount", found.amount_text))
     now.append(("Found", f"{found.found_at:%Y-%m-%d %H:%M:%S} UTC"))
     if found.owner is not None:
         now.append(("Looked into by", str(found.owner)))
-    if "proposal" in found.evidence:
-        now.append(("What could be done", str(found.evidence["proposal"])))
+    if found.proposal:
+        now.append(("What could be done", found.proposal))
     return now
 
 

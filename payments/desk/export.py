@@ -22,7 +22,7 @@ from payments.desk.figures import FIGURES, read_figures
 from payments.models import Payment
 from payments.row_lock import give_back_connections
 from shop.acts import Act, Snapshot, who_asks
-from shop.money import decimal_text
+from shop.money import plain_text
 from shop.staff_pages import act_page, in_frame, staff_page
 
 Cell = str | int | float
@@ -243,7 +243,7 @@ def _row(payment: Payment, *, personal: bool) -> list[Cell]:
 
 def _amount(minor: int, currency: str) -> tuple[str, int]:
     """As a text that no spreadsheet rounds or groups, and in minor units."""
-    return decimal_text(minor, currency).replace(",", ""), minor
+    return plain_text(minor, currency), minor
 
 
 def _moment(at: datetime.datetime | None) -> str:

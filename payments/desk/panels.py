@@ -11,7 +11,6 @@ from django.db.models import F, Min, QuerySet
 from orders.models import Mail, Order
 from payments.alarms import (
     MAIL_LATE_AT_MOST,
-    MAIL_SENDING_AT_MOST,
     REFUND_UNDECIDED_AT_MOST,
     Alarm,
     Vitals,
@@ -24,6 +23,7 @@ from payments.alarms import (
 from payments.breaker import is_open
 from payments.heartbeats import LATE_AFTER
 from payments.models import NOT_GIVEN, Attempt, Break, Dispute, Heartbeat, Refund, RefundProposal, WebhookEvent
+from payments.retention import past_retention
 
 LISTED = 20
 COUNTED = 1000  # a count says "1,000 or more" above it: nothing on the page grows with an outage
@@ -144,7 +144,7 @@ def read_board() -> Board:
         vitals=vitals,
         undecided=listed(undecided),
         closing=listed(Order.objects.filter(closing_since__lt=now - CLOSING_AT_MOST).order_by("closing_since")),
-        kept_too_long=listed(undecided.filter(claimed_at__lt=now - settings.KEY_RETENTION)),
+        kept_too_long=listed(past_retention().select_related("order").order_by("claimed_at")),
         breaks=_breaks(),
         pulses=list(_pulses(vitals)),
         events=listed(waiting.order_by("received_at")),
@@ -157,9 +157,7 @@ def read_board() -> Board:
             )
         ),
         disputes=listed(_with_order(Dispute.objects.undecided()).order_by("opened_at")),
-        mails_stuck=listed(
-            mails.filter(state=Mail.State.SENDING, sending_at__lt=now - MAIL_SENDING_AT_MOST).order_by("sending_at")
-        ),
+        mails_stuck=listed(Mail.objects.in_doubt().select_related("order").order_by("sending_at")),
         mails_late=listed(mails.filter(state=Mail.State.DUE, due_at__lt=now - MAIL_LATE_AT_MOST).order_by("due_at")),
         breaker_is_open=is_open(),
     )
@@ -172,8 +170,7 @@ def _with_order(queryset: Any) -> Any:
 def _breaks() -> Listed:
     found = listed(Break.objects.filter(resolved_at=None).select_related("order", "owner").order_by("found_at"))
     for one in found.rows:
-        one.page = break_page(one.kind, str(one.evidence.get("found_by", "")))
-        one.proposal = one.evidence.get("proposal", "")
+        one.page = break_page(one.kind, one.found_by)
     return found
 
 

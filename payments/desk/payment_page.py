@@ -1,6 +1,5 @@
 """What the page of one payment shows: its state in words, its amounts, what is open, and the whole story (ST1, ST2)."""
 
-import datetime
 from typing import Any
 from urllib.parse import urlencode
 
@@ -11,7 +10,7 @@ from django.utils import timezone
 
 from orders.models import Order
 from orders.personal import email_for, text_for
-from payments.alarms import break_page
+from payments.alarms import age_text, break_page
 from payments.desk.offers import offers
 from payments.desk.story import moment_of, story_of
 from payments.models import Attempt, Break, Outcome, Payment, Refund
@@ -133,13 +132,12 @@ def _open_breaks(order: Order) -> list[Break]:
 
 
 def _shown(found: Break) -> dict[str, Any]:
-    amount = "" if found.amount_minor is None or not found.currency else money_text(found.amount_minor, found.currency)
     return {
         "name": found.get_kind_display(),
         "subject": found.subject,
-        "amount": amount,
-        "age": _age(timezone.now() - found.found_at),
-        "proposal": str(found.evidence.get("proposal", "")),
+        "amount": found.amount_text,
+        "age": age_text(timezone.now() - found.found_at),
+        "proposal": found.proposal,
         "owner": str(found.owner or ""),
         "link": reverse("admin:payments_break_change", args=[found.pk]),
         "runbook": _runbook(found),
@@ -147,11 +145,4 @@ def _shown(found: Break) -> dict[str, Any]:
 
 
 def _runbook(found: Break) -> str:
-    return reverse("desk:runbook-page", args=[break_page(found.kind, str(found.evidence.get("found_by", "")))])
-
-
-def _age(age: datetime.timedelta) -> str:
-    minutes = age // datetime.timedelta(minutes=1)
-    if minutes < 120:
-        return f"{minutes} min"
-    return f"{minutes // 60} h" if minutes < 2880 else f"{minutes // 1440} days"
+    return reverse("desk:runbook-page", args=[break_page(found.kind, found.found_by)])

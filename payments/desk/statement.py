@@ -185,7 +185,7 @@ def _unexplained(money: Money) -> Iterator[Line]:
         if {found.subject, found.evidence.get("intent"), found.evidence.get("charge")} & (ours - {None, ""}):
             continue
         if found.resolved_at is None:
-            yield _of_break(Kind.UNEXPLAINED, found, str(found.evidence.get("proposal") or "Staff look into it"))
+            yield _of_break(Kind.UNEXPLAINED, found, found.proposal or "Staff look into it")
         elif found.accepted:
             words = f"Resolved by {found.resolved_by}: {found.note}"
             yield _of_break(Kind.UNEXPLAINED, found, words, State.KEPT)
@@ -194,14 +194,14 @@ def _unexplained(money: Money) -> Iterator[Line]:
 def _is_about_a_charge(found: Break) -> bool:
     if found.kind in (Break.Kind.DOUBLE_CHARGE, Break.Kind.ORPHAN_REFUND):
         return False
-    if found.evidence.get("found_by") in (LATE_MONEY, REFUND_FAILED):
+    if found.found_by in (LATE_MONEY, REFUND_FAILED):
         return False
     return found.subject.startswith(("pi_", "ch_", "py_"))
 
 
 def stray_line(found: Break) -> Line:
     """Money that belongs to no order of ours."""
-    words = str(found.evidence.get("proposal") or "Staff look into it")
+    words = found.proposal or "Staff look into it"
     if found.resolved_at is None:
         return _of_break(Kind.UNEXPLAINED, found, words)
     return _of_break(Kind.UNEXPLAINED, found, f"Resolved by {found.resolved_by}: {found.note}", State.KEPT)

@@ -245,17 +245,12 @@ def _breaks(asked: _Asked) -> Iterator[Row]:
     for found in breaks.order_by(_latest("found_at", "resolved_at", asked.until).desc())[: asked.most]:
         name = f"{found.get_kind_display()} {found.subject}"
         link = reverse("admin:payments_break_change", args=[found.pk])
-        by = str(found.evidence.get("found_by", ""))
-        yield Row(found.found_at, "break", f"Break found: {name}", by, details=_proposal(found), link=link)
+        details = (found.proposal,) if found.proposal else ()
+        yield Row(found.found_at, "break", f"Break found: {name}", found.found_by, details=details, link=link)
         if found.resolved_at is not None:
             note = (found.note,) if found.note else ()
             resolved = f"Break resolved: {name}"
             yield Row(found.resolved_at, "break", resolved, found.resolved_by, details=note, link=link)
-
-
-def _proposal(found: Break) -> tuple[str, ...]:
-    proposal = found.evidence.get("proposal")
-    return (str(proposal),) if proposal else ()
 
 
 def _latest(first: str, then: str, until: datetime.datetime) -> Case:
