@@ -35,6 +35,8 @@ _CODE_BYTES = 15  # 120 bits: nobody guesses it, so a plain digest is enough to 
 
 _SESSION_VERIFIED_AT = "second_factor_at"
 _SESSION_ENROLLING = "second_factor_enrolling"
+_SESSION_ENTRIES = "second_factor_entries"
+_ENTRY_MOST = 1000  # characters; what a person types into an act is shorter
 _TOTP = re.compile(r"[0-9]{6}", re.ASCII)
 
 View = Callable[..., HttpResponseBase]
@@ -68,13 +70,28 @@ def ask_again(request: HttpRequest) -> SeeOther:
 
 
 def needs_fresh_second_factor(view: View) -> View:
-    """On a view that moves money: without a fresh second factor it asks for it first."""
+    """On a view that moves money: without a fresh second factor it asks for it first. What was typed into its form is
+    kept for the view to show again (`entries_kept`); nothing is carried out."""
 
     @wraps(view)
     def asking(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        return view(request, *args, **kwargs) if is_fresh(request) else ask_again(request)
+        if is_fresh(request):
+            return view(request, *args, **kwargs)
+        if request.method == "POST":
+            typed = {name: entry for name, entry in request.POST.items() if len(entry) <= _ENTRY_MOST}
+            typed.pop("csrfmiddlewaretoken", None)
+            request.session[_SESSION_ENTRIES] = {"of": request.path, "typed": typed}
+        return ask_again(request)
 
     return asking
+
+
+def entries_kept(request: HttpRequest) -> dict[str, str]:
+    """What was typed into the form of this page before a code was asked for, once; empty if none was."""
+    if request.session.get(_SESSION_ENTRIES, {}).get("of") != request.path:
+        return {}
+    typed: dict[str, str] = request.session.pop(_SESSION_ENTRIES)["typed"]
+    return typed
 
 
 # --- A device, and a code of it --------------------------------------------------------------------------------------

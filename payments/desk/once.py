@@ -27,6 +27,7 @@ from shop.acts import Act, DoneAlready, Snapshot, StaleForm, version_of, who_ask
 from shop.models import StaffAct
 from shop.pages import SeeOther
 from shop.problems import Problem
+from shop.second_factor import entries_kept
 from shop.staff_pages import in_frame
 
 log = structlog.get_logger(__name__)
@@ -34,6 +35,7 @@ log = structlog.get_logger(__name__)
 F = TypeVar("F", bound=ActForm)
 
 BUSY = "Somebody else is working on this order at this very moment. Look at it before you do anything else."
+KEPT = "Your code is right. Nothing has been done yet: here is what you wrote. Please check it and send it again."
 # Which field a problem of the core's is about.
 _FIELD_OF = {"refund-too-large": "amount"}
 
@@ -89,8 +91,10 @@ class Acting:
 
     def answer(self) -> HttpResponse:
         if self.request.method != "POST":
-            page = self.page()
-            return self.show(page, self.form(initial=marks_of(page.snapshot())))
+            page, kept = self.page(), entries_kept(self.request)
+            if kept and not page.why_not:
+                messages.info(self.request, KEPT)
+            return self.show(page, self.form(initial={**kept, **marks_of(page.snapshot())}))
         return self._posted(self.page(), self.form(self.request.POST))
 
     def _posted(self, page: Page, form: ActForm) -> HttpResponse:

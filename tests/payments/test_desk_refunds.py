@@ -386,3 +386,35 @@ def test_what_gives_money_back_needs_a_second_factor_of_the_last_ten_minutes(
             leads = answer.headers.get("Location", "")
             assert ("second-factor" in leads and "next=%2Fadmin%2Fdesk%2F" in leads) is asked
     assert refunded(book, payment) == [] and not StaffAct.objects.exists()
+
+
+def test_what_was_written_before_a_code_was_asked_for_is_there_again_once(
+    book: Book, payment: Payment, settings: Any
+) -> None:
+    clara, path = clerk("clara", MAY), address("refund", payment.pk)
+    form = filled(clara, payment, "6.00")
+    settings.STAFF_SECOND_FACTOR = True
+    device = TOTPDevice.objects.create(user=User.objects.get(username="clara"), name="phone", confirmed=True)
+
+    def shown_a_code(seconds_ago: float) -> None:
+        session = clara.session
+        session["otp_device_id"] = device.persistent_id
+        session["second_factor_at"] = time.time() - seconds_ago
+        session.save()
+
+    def written(page: Any) -> dict[str, str | None]:
+        return {name: page.context["form"].initial.get(name) for name in ("amount", "reason", "note")}
+
+    shown_a_code(601)
+    assert "second-factor" in confirm(clara, payment, form)["Location"]
+    shown_a_code(1)
+    another = clara.get(address("refund", payment_of(paid_order()).pk))
+    again = clara.get(path)
+    reloaded = clara.get(path)
+    wrote = {"amount": "6.00", "reason": "duplicate", "note": "paid twice"}
+    nothing = dict.fromkeys(wrote)
+    assert [written(page) for page in (another, again, reloaded)] == [nothing, wrote, nothing]
+    assert ["Nothing has been done yet" in words(page) for page in (another, again, reloaded)] == [False, True, False]
+    assert refunded(book, payment) == [] and not StaffAct.objects.exists()
+    assert fields_in(again)["form_key"] != form["form_key"]
+    assert said(confirm(clara, payment, wrote | fields_in(again))) == "£6.00 has gone back."
