@@ -231,7 +231,7 @@ class BreakAdmin(ReadOnly, admin.ModelAdmin[Break]):
 
 @admin.register(RefundProposal)
 class RefundProposalAdmin(ReadOnly, admin.ModelAdmin[RefundProposal]):
-    """Refunds above the threshold: proposed by one person, decided by another."""
+    """Refunds above the threshold: proposed by one person, approved or refused by another, or withdrawn."""
 
     list_display = [
         "amount",

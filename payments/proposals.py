@@ -62,10 +62,10 @@ def agree(payment: Payment, proposal_id: int, actor_id: int | None) -> None:
 
 
 def refuse_refund(proposal: RefundProposal, act: Act) -> None:
-    """The second person's no. No money moves.
+    """The second person's no, or the first one's second thought. No money moves.
 
     Raises:
-        Problem: forbidden to who proposed it. DoneAlready, StaleForm: of the act, or it was decided already.
+        DoneAlready, StaleForm: of the act, or it was decided already.
     """
     payment = proposal.payment
     with locked_payment(payment.pk, payment.order_id), witnessed(act):
@@ -76,7 +76,7 @@ def refuse_refund(proposal: RefundProposal, act: Act) -> None:
 def _decide(proposal: RefundProposal, decision: RefundProposal.Decision, actor_id: int | None) -> None:
     if proposal.decision:
         raise StaleForm(f"proposal {proposal.pk}")
-    if actor_id is None or actor_id == proposal.proposed_by_id:
-        raise Problem("forbidden", "You proposed this refund: somebody else must decide about it.")
+    if actor_id is None or (decision == Decision.APPROVED and actor_id == proposal.proposed_by_id):
+        raise Problem("forbidden", "You proposed this refund: somebody else must approve it.")
     proposal.decision, proposal.decided_by_id, proposal.decided_at = decision, actor_id, timezone.now()
     proposal.save(update_fields=["decision", "decided_by", "decided_at"])

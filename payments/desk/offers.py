@@ -27,6 +27,7 @@ NEEDS = {
     "cancel at Stripe": "payments.reconcile_payment",
     "refund": "payments.refund_payment",
     "approve refund": "payments.refund_payment",
+    "withdraw refund": "payments.refund_payment",
     "refund duplicate": "payments.refund_payment",
     "refund mismatch": "payments.refund_payment",
     "cancel": "orders.cancel_order",
@@ -85,10 +86,11 @@ def _refund_offers(payment: Payment | None, viewer: Viewer) -> list[Offer]:
     waiting = waiting_proposal(payment)
     if waiting is not None:
         text = money_text(waiting.amount_minor, waiting.currency)
-        label = f"Approve or refuse the proposed refund of {text}"
-        made.append(
-            _offer(viewer, "approve refund", label, "decide-refund", waiting.pk, why_not_decide(waiting, viewer))
+        name, does = (
+            ("withdraw refund", "Withdraw") if is_own(waiting, viewer) else ("approve refund", "Approve or refuse")
         )
+        label = f"{does} the proposed refund of {text}"
+        made.append(_offer(viewer, name, label, "decide-refund", waiting.pk, why_not_decide(waiting)))
     return made
 
 
@@ -144,10 +146,13 @@ def why_not_refund(payment: Payment) -> str:
     return left_in_words(payment)
 
 
-def why_not_decide(proposal: RefundProposal, viewer: Viewer) -> str:
-    if proposal.decision:
-        return f"It was {proposal.decision} already"
-    return "You proposed it: somebody else must decide" if proposal.proposed_by_id == viewer.pk else ""
+def why_not_decide(proposal: RefundProposal) -> str:
+    return f"It was {proposal.decision} already" if proposal.decision else ""
+
+
+def is_own(proposal: RefundProposal, viewer: Viewer) -> bool:
+    """Who proposed it may withdraw it, and never approves it."""
+    return proposal.proposed_by_id == viewer.pk
 
 
 def why_not_cancel(order: Order) -> str:

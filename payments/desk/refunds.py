@@ -12,7 +12,7 @@ from orders.mail import message_of
 from orders.models import Mail, Order
 from orders.personal import Viewer, email_for, text_for
 from payments.desk.forms import DecideForm, RefundForm
-from payments.desk.offers import why_not_decide, why_not_refund
+from payments.desk.offers import is_own, why_not_decide, why_not_refund
 from payments.desk.once import Acting, Page, Told, payment_page
 from payments.models import Dispute, Payment, Refund, RefundProposal
 from payments.proposals import propose_refund, refuse_refund, takes_two, waiting_proposal
@@ -165,7 +165,7 @@ def _told(made: Refund) -> Told:
 @needs_fresh_second_factor
 @act_page
 def decide_refund(request: HttpRequest, pk: int) -> HttpResponse:
-    """Approve or refuse what somebody else has proposed."""
+    """Approve or refuse what somebody else has proposed, or withdraw what one has proposed oneself."""
     proposal = get_object_or_404(RefundProposal.objects.select_related("payment__order", "proposed_by"), pk=pk)
     payment = proposal.payment
     approves = request.POST.get("decision") == "approve"
@@ -178,14 +178,12 @@ def decide_refund(request: HttpRequest, pk: int) -> HttpResponse:
     def carry_out(filled: DecideForm, act: Act) -> Told:
         if not approves:
             refuse_refund(proposal, act)
-            return Told("Refused. Nothing went back.")
+            return Told(
+                "Withdrawn. Nothing went back." if is_own(proposal, request.user) else "Refused. Nothing went back."
+            )
         ask = _ask(payment, proposal.refund_key, proposal.amount_minor, proposal.reason, act, proposal.pk)
         return _told(refund_once(payment, ask))
 
-    if not proposal.decision and proposal.proposed_by_id == request.user.pk:
-        text = "You proposed this refund. A second person must decide about it, so ask somebody else to open this page."
-        context = in_frame(request, "You cannot decide about this", text=text, back=payment_page(payment.order))
-        return render(request, "admin/desk/not_yours.html", context, status=403)
     return Acting(request, page, DecideForm, carry_out).answer()
 
 
@@ -198,12 +196,24 @@ def _decide_page(proposal: RefundProposal, payment: Payment, viewer: Any, *, app
         if proposal.decision or proposal.amount_minor <= left
         else "More than is left to refund: all that is left is to say no."
     )
+    own = is_own(proposal, viewer)
+    act = "approve refund" if approves else "withdraw refund" if own else "refuse refund"
+    will = [
+        f"Approving gives {text} back to the card that paid, in your name. It cannot be taken back.",
+        "Refusing moves nothing.",
+        *([short] if short else []),
+    ]
+    if own:
+        will = [
+            "You proposed this refund, so a second person must approve it: ask somebody else to open this page.",
+            "You can withdraw it. That moves nothing, and another refund may be proposed.",
+        ]
     return Page(
-        act="approve refund" if approves else "refuse refund",
-        title=f"Refund {text}, as proposed?",
+        act=act,
+        title=f"Withdraw the proposal to refund {text}?" if own else f"Refund {text}, as proposed?",
         subject=f"proposal {proposal.pk}, order {order.number}",
         back=payment_page(order),
-        button=f"Approve: refund {text}",
+        button="Withdraw it" if own else f"Approve: refund {text}",
         snapshot=lambda: money_snapshot(order.pk),
         order_id=order.pk,
         currency=proposal.currency,
@@ -213,12 +223,8 @@ def _decide_page(proposal: RefundProposal, payment: Payment, viewer: Any, *, app
             *money_now(order, payment, viewer),
             ("Left to refund", money_text(left, payment.currency)),
         ],
-        will=[
-            f"Approving gives {text} back to the card that paid, in your name. It cannot be taken back.",
-            "Refusing moves nothing.",
-            *([short] if short else []),
-        ],
-        why_not=why_not_decide(proposal, viewer),
+        will=will,
+        why_not=why_not_decide(proposal),
         template="admin/desk/decide_refund.html",
-        extra=mail_about(payment, proposal.amount_minor, viewer),
+        extra={"own": own, **mail_about(payment, proposal.amount_minor, viewer)},
     )

@@ -235,7 +235,7 @@ def approve(proposal: RefundProposal, by: str) -> Refund:
 
 def test_the_core_lets_nobody_approve_what_he_proposed_himself(book: Book) -> None:
     proposal = proposal_of(paid_order())
-    with pytest.raises(Problem, match="somebody else must decide"):
+    with pytest.raises(Problem, match="somebody else must approve"):
         approve(proposal, "clara")
     proposal.refresh_from_db()
     assert (proposal.decision, book.refunds(), StaffAct.objects.count()) == ("", [], 0)

@@ -298,14 +298,31 @@ def test_a_refusal_moves_nothing_and_another_proposal_may_follow(book: Book, pay
 
 
 @pytest.mark.usefixtures("two_persons")
-def test_who_proposed_never_decides_not_even_with_a_form_of_somebody_else(book: Book, payment: Payment) -> None:
+def test_who_proposed_never_approves_not_even_with_a_form_of_somebody_else(book: Book, payment: Payment) -> None:
     clara, carl = clerk("clara", MAY), clerk("carl", MAY)
     proposal = proposed(clara, payment)
-    form = shown(carl, address("decide-refund", proposal.pk))
-    for answer in (clara.get(address("decide-refund", proposal.pk)), decide(clara, proposal, **form)):
-        assert answer.status_code == 403
-        assert "A second person must decide" in words(answer)
-    assert refunded(book, payment) == [] and not Refund.objects.exists()
+    path = address("decide-refund", proposal.pk)
+    own_page = clara.get(path)
+    assert "a second person must approve it" in words(own_page) and 'value="approve"' not in own_page.content.decode()
+    for browser in (carl, clara):
+        answer = decide(clara, proposal, **shown(browser, path))
+        assert (answer.status_code, "somebody else must approve it" in words(answer)) == (403, True)
+    proposal.refresh_from_db()
+    assert proposal.decision == "" and refunded(book, payment) == [] and not Refund.objects.exists()
+
+
+@pytest.mark.usefixtures("two_persons")
+def test_who_proposed_may_withdraw_it_and_propose_another(book: Book, payment: Payment) -> None:
+    clara, carl = clerk("clara", MAY), clerk("carl", MAY)
+    proposal = proposed(clara, payment)
+    form_of_carl = shown(carl, address("decide-refund", proposal.pk))
+    assert said(decide(clara, proposal, "refuse")) == "Withdrawn. Nothing went back."
+    proposal.refresh_from_db()
+    assert (proposal.decision, str(proposal.decided_by)) == ("refused", "clara")
+    late = decide(carl, proposal, **form_of_carl)
+    assert (late.status_code, refunded(book, payment)) == (409, [])
+    assert [row.act for row in StaffAct.objects.order_by("pk")] == ["propose refund", "withdraw refund"]
+    assert proposed(clara, payment, "7.00").amount_minor == 700
 
 
 @pytest.mark.usefixtures("two_persons")
