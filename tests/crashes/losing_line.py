@@ -10,6 +10,8 @@ COMMIT = b"Q\x00\x00\x00\x0bCOMMIT\x00"  # the simple query, as libpq sends it
 BEGIN = b"Q\x00\x00\x00\x0aBEGIN\x00"
 
 CLAIM = b'INSERT INTO "payments_attempt"'
+CONFIRMING = b'"latest_charge_before" = '
+LEASE = b"UPDATE payments_attempt AS leased"
 OUTCOME = b'"answer_status" = '
 
 

@@ -12,9 +12,9 @@ from payments.complete import complete_due
 from payments.models import Attempt, PaymentEvent
 from payments.pay import Press, claim, claim_stands
 from payments.row_lock import locked_order
-from tests.book import Book
+from tests.book import CONFIRM, Book
 from tests.crashes.dying import press_at, wait_until
-from tests.crashes.losing_line import CLAIM, OUTCOME, LosingLine
+from tests.crashes.losing_line import CLAIM, CONFIRMING, LEASE, OUTCOME, LosingLine
 from tests.oracles import assert_repaired
 from tests.payments.paying import confirms, let_leases_end, placed_order, press
 from tests.services import Stack, services
@@ -119,6 +119,46 @@ def test_a_twin_that_claimed_meanwhile_is_not_taken_for_us(book: Book) -> None:
     complete_due()
     assert not claim_stands(twin)  # released since: nobody's any more
     assert press(client, order).status_code == 201
+    assert_repaired(book, order)
+
+
+# --- between the two: nothing is sent on a COMMIT that nobody has answered --------------------------------------------
+
+
+@pytest.mark.parametrize("carried_out", [True, False], ids=["committed", "not committed"])
+def test_a_confirming_whose_commit_is_not_answered_sends_nothing_and_is_finished_later(
+    book: Book, url: str, line: LosingLine, carried_out: bool
+) -> None:
+    order, client = placed_order()
+    lost = line.lose(CONFIRMING, carried_out=carried_out)
+    answer = press_at(url, client, order)
+    assert lost.is_set()
+    assert (answer.status, answer.body["retry"]) == (503, "same-key")
+    assert left(order) == [("confirming" if carried_out else "started", "")]
+    assert confirms(book, order) == []
+    let_leases_end(order)
+    complete_due()
+    assert press_at(url, client, order).status == 201
+    assert_paid_once(book, order)
+
+
+@pytest.mark.parametrize("carried_out", [True, False], ids=["committed", "not committed"])
+def test_the_same_key_again_whose_commit_is_not_answered_charges_nobody_twice(
+    book: Book, url: str, line: LosingLine, carried_out: bool
+) -> None:
+    order, client = placed_order()
+    book.rule("reset", CONFIRM, when="after", times=None)
+    assert press_at(url, client, order).status == 202
+    book.clear_rules()
+    lost = line.lose(LEASE, carried_out=carried_out)
+    answer = press_at(url, client, order)
+    assert lost.is_set()
+    assert (answer.status, answer.body["retry"]) == (503, "same-key")
+    let_leases_end(order)
+    assert press_at(url, client, order).status == 201
+    send_due_mails()
+    assert len(book.charges(order.pk)) == 1
+    assert PaymentEvent.objects.filter(order=order, to_state="succeeded").count() == 1
     assert_repaired(book, order)
 
 
