@@ -83,7 +83,7 @@ class Book:
     def release(self, name: str) -> None:
         self._ask("POST", f"release/{quote(name)}", {})
 
-    def wait_until_held(self, name: str, count: int = 1, seconds: float = 10.0) -> None:
+    def wait_until_held(self, name: str, count: int = 1, seconds: float = 30) -> None:
         """Until so many calls are blocked by the rule that holds under this name."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:

@@ -89,7 +89,7 @@ class Failpoint:
         note.write_text(str(os.getpid()))
         note.rename(self.folder / "hit" / self.name)
 
-    def wait_until_hit(self, seconds: float = 20) -> int:
+    def wait_until_hit(self, seconds: float = 30) -> int:
         """The id of the process that is there."""
         note = self.folder / "hit" / self.name
         _wait_for(note, seconds, f"nobody came to {self.name}")

@@ -87,7 +87,7 @@ def forget_connections() -> None:
     connection.close_pool()  # type: ignore[attr-defined]
 
 
-def wait_for_waiters(count: int, seconds: float = 20) -> None:
+def wait_for_waiters(count: int, seconds: float = 30) -> None:
     """Until so many sessions wait for a lock of somebody else's."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -99,7 +99,7 @@ def wait_for_waiters(count: int, seconds: float = 20) -> None:
     raise AssertionError(f"no {count} sessions waited for a lock within {seconds} s")
 
 
-def wait_until(true: Callable[[], object], seconds: float = 20) -> None:
+def wait_until(true: Callable[[], object], seconds: float = 30) -> None:
     """Until it is so."""
     end = time.monotonic() + seconds
     while not true():

@@ -407,7 +407,7 @@ def test_nobody_takes_the_lease_while_a_wish_to_close_is_being_committed(
 
     monkeypatch.setattr(PaymentEvent.objects, "create", rival_comes)
     assert close._commit_wish(order.pk, Wish.CANCEL, "shopper", Asker.SHOPPER)
-    assert taking[0].result(10) is not None
+    assert taking[0].result(30) is not None
     monkeypatch.undo()
     assert Order.objects.get(pk=order.pk).is_closing
     paying.complete(order)

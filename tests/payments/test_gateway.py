@@ -80,7 +80,7 @@ def test_a_waiting_press_holds_no_connection_and_no_row(book: Book) -> None:
     assert_books_agree(book, order)
 
 
-def wait_until_in_use(count: int, seconds: float = 10.0) -> None:
+def wait_until_in_use(count: int, seconds: float = 30) -> None:
     """Until so many connections are out of the pool: it takes one back, and opens one ahead, in threads of its own."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:

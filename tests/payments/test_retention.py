@@ -98,13 +98,13 @@ def test_an_event_that_somebody_holds_is_left_for_the_next_round() -> None:
         with transaction.atomic():
             WebhookEvent.objects.select_for_update().get(pk=held.pk)
             in_hand.set()
-            let_go.wait(10)
+            let_go.wait(30)
 
     holder = in_background(hold)
-    assert in_hand.wait(10)
+    assert in_hand.wait(30)
     assert delete_events() == 1
     let_go.set()
-    holder.result(10)
+    holder.result(30)
     assert not WebhookEvent.objects.filter(pk=free.pk).exists()
     assert delete_events() == 1
 

@@ -269,14 +269,14 @@ def test_a_cart_that_another_request_keeps_locked_is_request_in_progress():
             with transaction.atomic():
                 Cart.objects.select_for_update().get(pk=cart.pk)
                 locked.set()
-                done.wait(10)
+                done.wait(30)
         finally:
             connection.close()
 
     thread = threading.Thread(target=keep)
     thread.start()
     try:
-        assert locked.wait(5)
+        assert locked.wait(30)
         with connection.cursor() as cursor:
             cursor.execute("SET lock_timeout = '100ms'")
         with pytest.raises(Problem) as raised:

@@ -183,7 +183,7 @@ def sink(book: Book) -> Iterator[Sink]:
     running.close()
 
 
-def wait_for(fact: Callable[[], Any], seconds: float = 5.0) -> Any:
+def wait_for(fact: Callable[[], Any], seconds: float = 30) -> Any:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if result := fact():

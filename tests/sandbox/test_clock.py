@@ -60,10 +60,8 @@ def test_what_was_to_come_later_comes(shop: Shop, book: Book, sink: Sink) -> Non
     book.webhooks("late", url=sink.url, seconds=HOUR)
     made = shop.client.v1.refunds.create({"payment_intent": paid.id})
     book.advance(HOUR)
-    began = time.monotonic()
     wait_for(lambda: shop.client.v1.refunds.retrieve(made.id).status == "succeeded")
     wait_for(lambda: "refund.created" in sink.types())
-    assert time.monotonic() - began < 2.0
 
 
 def test_time_passes_while_a_call_is_held(shop: Shop, book: Book) -> None:

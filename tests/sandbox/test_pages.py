@@ -15,7 +15,7 @@ from tests.sandbox.conftest import PUBLISHABLE_KEY, Shop, Sink, error_of
 def ask(
     url: str, path: str, method: str = "GET", form: dict[str, str] | None = None, **headers: str
 ) -> tuple[int, Any, str]:
-    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=10)
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=30)
     try:
         given = {name.replace("_", "-"): value for name, value in headers.items()}
         if form is not None:

@@ -160,13 +160,13 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 
 def _get(url: str) -> str:
-    with urllib.request.urlopen(url, timeout=10) as answer:
+    with urllib.request.urlopen(url, timeout=30) as answer:
         text: str = answer.read().decode()
         return text
 
 
 def _post_page(url: str, outcome: str) -> str:
-    with urllib.request.urlopen(url, urlencode({"outcome": outcome}).encode(), timeout=10) as answer:
+    with urllib.request.urlopen(url, urlencode({"outcome": outcome}).encode(), timeout=30) as answer:
         text: str = answer.read().decode()
         return text
 
@@ -174,7 +174,7 @@ def _post_page(url: str, outcome: str) -> str:
 def _post(url: str, outcome: str) -> str:
     opener = urllib.request.build_opener(_NoRedirect)
     with pytest.raises(urllib.error.HTTPError) as answered:
-        opener.open(url, urlencode({"outcome": outcome}).encode(), timeout=10)
+        opener.open(url, urlencode({"outcome": outcome}).encode(), timeout=30)
     with answered.value as answer:
         assert answer.code == 303
         location: str = answer.headers["Location"]

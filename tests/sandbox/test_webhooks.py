@@ -80,7 +80,7 @@ def test_an_event_shows_the_object_as_it_was_then(shop: Shop) -> None:
 def test_what_is_not_2xx_is_retried(shop: Shop, sink: Sink, book: Book) -> None:
     sink.answers = [500, 503]
     shop.intent()
-    wait_for(lambda: len(sink.got) == 3, seconds=8)
+    wait_for(lambda: len(sink.got) == 3)
     first, second, third = (when for _, _, when in sink.got)
     assert second - first > 0.9 and third - second > 1.8
     assert len({event["id"] for event in sink.events()}) == 1
@@ -106,13 +106,12 @@ def test_deliveries_do_not_wait_for_each_other(shop: Shop, sink: Sink) -> None:
 
 
 def test_late(shop: Shop, sink: Sink, book: Book) -> None:
-    book.webhooks("late", seconds=0.6)
-    started = time.monotonic()
+    book.webhooks("late", seconds=3600)
     shop.intent()
-    time.sleep(0.3)
-    assert sink.got == []
+    book.advance(3000)
+    assert (sink.got, book.webhooks()["undelivered"]) == ([], 1)
+    book.advance(600)
     wait_for(lambda: sink.got)
-    assert sink.got[0][2] - started >= 0.6
 
 
 def test_repeated(shop: Shop, sink: Sink, book: Book) -> None:
@@ -120,8 +119,6 @@ def test_repeated(shop: Shop, sink: Sink, book: Book) -> None:
     shop.intent()
     wait_for(lambda: len(sink.got) == 4)
     assert len({event["id"] for event in sink.events()}) == 1
-    times = [when for _, _, when in sink.got]
-    assert max(times) - min(times) < 0.5
 
 
 def test_never_means_lost_but_listed(shop: Shop, sink: Sink, book: Book) -> None:

@@ -4,10 +4,13 @@ One child for each command; LAST is the number of the signal that they get when 
 """
 
 import sys
+from functools import partial
 from pathlib import Path
 
 from shop.stack.child import Child
 from shop.stack.supervisor import Supervisor, say, supervise
+
+PATIENCE_SECONDS = 60  # longer than a test waits: whoever is not hurried is seen
 
 
 def main() -> int:
@@ -24,7 +27,7 @@ def main() -> int:
                 last_signal=int(last),
                 hold=supervisor.hold,
             )
-            supervisor.add(child)
+            supervisor.add(child, partial(child.stop, seconds=PATIENCE_SECONDS))
         say("started")
 
     return supervise(Path(state), start)
