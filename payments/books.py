@@ -95,4 +95,13 @@ def _difference(
     """Its subject is the order: the sweep, which knows intents and charges, leaves it alone."""
     amount_minor, currency = amount
     evidence: dict[str, object] = {"found_by": BY_BOOKS, "intent": (payment.intent_id or "") if payment else ""}
-    return Difference(kind, order.pk, order, payment, amount_minor, currency, proposal, evidence)
+    return Difference(
+        kind=kind,
+        subject=order.pk,
+        order=order,
+        payment=payment,
+        amount_minor=amount_minor,
+        currency=currency,
+        proposal=proposal,
+        evidence=evidence,
+    )

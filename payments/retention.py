@@ -75,8 +75,3 @@ def past_retention() -> QuerySet[Attempt]:
     """Attempts past retention that may not be forgotten, because they have not ended: staff look at these."""
     undecided = Attempt.objects.exclude(phase=Attempt.Phase.FINISHED)
     return undecided.filter(claimed_at__lt=timezone.now() - settings.KEY_RETENTION)
-
-
-def kept_too_long() -> int:
-    """How many of them there are."""
-    return past_retention().count()

@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from payments.retention import delete_events, forget_keys, kept_too_long
+from payments.retention import delete_events, forget_keys, past_retention
 
 
 class Command(BaseCommand):
@@ -13,5 +13,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         cleared, deleted = forget_keys(), delete_events()
-        said = f"{cleared} cleared, {kept_too_long()} kept because they have not ended, {deleted} events deleted"
+        said = (
+            f"{cleared} cleared, {past_retention().count()} kept because they have not ended, {deleted} events deleted"
+        )
         self.stdout.write(said)
