@@ -12,7 +12,7 @@ from django.urls import reverse
 from orders.mail_again import is_being_sent
 from orders.models import Mail, Order
 from payments.close import Wish
-from payments.models import Asker, Attempt, Break, Payment, RefundProposal, WebhookEvent
+from payments.models import Asker, Attempt, AttemptQuerySet, Break, Payment, RefundProposal, WebhookEvent
 from payments.proposals import waiting_proposal
 from payments.refund import left_in_words, left_to_refund
 from shop.money import money_text
@@ -147,7 +147,7 @@ def why_not_refund(payment: Payment) -> str:
 
 
 def why_not_decide(proposal: RefundProposal) -> str:
-    return f"It was {proposal.decision} already" if proposal.decision else ""
+    return f"It was {proposal.decision_text} already" if proposal.decision else ""
 
 
 def is_own(proposal: RefundProposal, viewer: Viewer) -> bool:
@@ -162,19 +162,18 @@ def why_not_cancel(order: Order) -> str:
         return f"It is {order.status} already"
     if order.is_closing and not Wish.CANCEL.outranks(order.closing_reason):
         return "It is being canceled already, and Stripe has not answered yet: ask Stripe now"
-    return _press_runs(order)
+    return _press_runs(Attempt.objects.filter(order=order))
 
 
 def why_not_end(order: Order) -> str:
     if not Attempt.objects.filter(order=order).undecided().exists():
         return "Nothing of this order is unknown: nothing to end"
-    return _press_runs(order)
+    # Staff hold the attempt as well, perhaps by this very form, pressed twice: the core says what came of it.
+    return _press_runs(Attempt.objects.filter(order=order).exclude(held_by=Asker.STAFF))
 
 
-def _press_runs(order: Order) -> str:
-    """Staff who ask Stripe hold the attempt as well, perhaps by this very form, pressed twice: that is no press, and
-    the core says what came of it."""
-    live = Attempt.objects.filter(order=order).undecided().exclude(held_by=Asker.STAFF).with_lease_state().first()
+def _press_runs(attempts: AttemptQuerySet) -> str:
+    live = attempts.undecided().with_lease_state().first()
     return "A press is being made right now: wait a minute" if live is not None and live.lease_runs else ""
 
 

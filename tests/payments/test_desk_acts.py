@@ -345,6 +345,8 @@ def test_a_click_that_comes_while_the_first_is_at_stripe_is_told_so_and_not_of_a
     answer = post(browser, path, form)
     assert answer.status_code == 303 and "Somebody else has taken it over" in said(answer)
     assert not StaffAct.objects.exists()
+    # Canceling the order is another act, and the core would refuse it now.
+    assert "wait a minute" in words(browser.get(address("cancel-order", order.pk)))
 
 
 def test_every_form_of_a_person_who_saw_something_else_does_nothing(book: Book) -> None:
