@@ -260,7 +260,7 @@ class RefundProposalAdmin(ReadOnly, admin.ModelAdmin[RefundProposal]):
     def page(self, proposal: RefundProposal) -> str:
         if proposal.decision:
             return "-"
-        return format_html('<a href="{}">Decide</a>', reverse("desk:decide-refund", args=[proposal.pk]))
+        return format_html('<a href="{}">Decide, or withdraw</a>', reverse("desk:decide-refund", args=[proposal.pk]))
 
 
 def _payment_link(payment: Payment) -> str:

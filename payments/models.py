@@ -403,6 +403,11 @@ class RefundProposal(models.Model):
         return f"proposal to refund {money_text(self.amount_minor, self.currency)}"
 
     @property
+    def decision_text(self) -> str:
+        """Who refuses his own proposal withdraws it."""
+        return "withdrawn" if self.decided_by_id == self.proposed_by_id else self.decision
+
+    @property
     def refund_key(self) -> str:
         """Idempotency key of the one refund that its approval carries out."""
         return f"proposal:{self.pk}"

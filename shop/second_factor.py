@@ -36,7 +36,7 @@ _CODE_BYTES = 15  # 120 bits: nobody guesses it, so a plain digest is enough to 
 _SESSION_VERIFIED_AT = "second_factor_at"
 _SESSION_ENROLLING = "second_factor_enrolling"
 _SESSION_ENTRIES = "second_factor_entries"
-_ENTRY_MOST = 1000  # characters; what a person types into an act is shorter
+_ENTRIES_MOST = 60_000  # characters: an act's form with what its reader saw
 _TOTP = re.compile(r"[0-9]{6}", re.ASCII)
 
 View = Callable[..., HttpResponseBase]
@@ -70,28 +70,39 @@ def ask_again(request: HttpRequest) -> SeeOther:
 
 
 def needs_fresh_second_factor(view: View) -> View:
-    """On a view that moves money: without a fresh second factor it asks for it first. What was typed into its form is
-    kept for the view to show again (`entries_kept`); nothing is carried out."""
+    """On a view that moves money: without a fresh second factor it asks for it first. What was sent to it is kept for
+    the page to show again (`entries_kept`), the last such form of a session; nothing is carried out."""
 
     @wraps(view)
     def asking(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        if is_fresh(request):
-            return view(request, *args, **kwargs)
+        if not is_fresh(request):
+            if request.method == "POST":
+                _keep_entries(request)
+            return ask_again(request)
         if request.method == "POST":
-            typed = {name: entry for name, entry in request.POST.items() if len(entry) <= _ENTRY_MOST}
-            typed.pop("csrfmiddlewaretoken", None)
-            request.session[_SESSION_ENTRIES] = {"of": request.path, "typed": typed}
-        return ask_again(request)
+            _take_entries(request)  # this page is at work again: what was kept of it is out of date
+        return view(request, *args, **kwargs)
 
     return asking
 
 
 def entries_kept(request: HttpRequest) -> dict[str, str]:
-    """What was typed into the form of this page before a code was asked for, once; empty if none was."""
+    """All that was sent to this page when a code was asked for, a moment ago; once, and empty if nothing was."""
+    return _take_entries(request) if request.method == "GET" else {}
+
+
+def _keep_entries(request: HttpRequest) -> None:
+    sent = {name: entry for name, entry in request.POST.items() if name != "csrfmiddlewaretoken"}
+    if sum(len(name) + len(entry) for name, entry in sent.items()) <= _ENTRIES_MOST:
+        request.session[_SESSION_ENTRIES] = {"of": request.path, "at": time.time(), "sent": sent}
+
+
+def _take_entries(request: HttpRequest) -> dict[str, str]:
     if request.session.get(_SESSION_ENTRIES, {}).get("of") != request.path:
         return {}
-    typed: dict[str, str] = request.session.pop(_SESSION_ENTRIES)["typed"]
-    return typed
+    kept = request.session.pop(_SESSION_ENTRIES)
+    sent: dict[str, str] = kept["sent"]
+    return sent if time.time() - kept["at"] < 60 * FRESH_MINUTES else {}
 
 
 # --- A device, and a code of it --------------------------------------------------------------------------------------

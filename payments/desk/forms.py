@@ -63,7 +63,7 @@ class DecideForm(ActForm):
 
     def clean(self) -> None:
         if self.data.get("decision") not in ("approve", "refuse"):
-            raise forms.ValidationError("Choose one: approve or refuse")
+            raise forms.ValidationError("Choose one of the buttons")
 
 
 class RefundForm(ActForm):

@@ -35,7 +35,7 @@ log = structlog.get_logger(__name__)
 F = TypeVar("F", bound=ActForm)
 
 BUSY = "Somebody else is working on this order at this very moment. Look at it before you do anything else."
-KEPT = "Your code is right. Nothing has been done yet: here is what you wrote. Please check it and send it again."
+KEPT = "Your code is right. Here is what you wrote: please check it and send it. It is carried out once."
 # Which field a problem of the core's is about.
 _FIELD_OF = {"refund-too-large": "amount"}
 
@@ -92,9 +92,9 @@ class Acting:
     def answer(self) -> HttpResponse:
         if self.request.method != "POST":
             page, kept = self.page(), entries_kept(self.request)
-            if kept and not page.why_not:
-                messages.info(self.request, KEPT)
-            return self.show(page, self.form(initial={**kept, **marks_of(page.snapshot())}))
+            if kept:
+                return self._after_the_code(page, kept)
+            return self.show(page, self.form(initial=marks_of(page.snapshot())))
         return self._posted(self.page(), self.form(self.request.POST))
 
     def _posted(self, page: Page, form: ActForm) -> HttpResponse:
@@ -113,6 +113,18 @@ class Acting:
                 return self.stale(form)
             return self.preview(page, form)
         return self._carried_out(page, form)
+
+    def _after_the_code(self, page: Page, sent: dict[str, str]) -> HttpResponse:
+        """A form that was sent too late for the second factor is shown as the very one that it was, with its key and
+        its version: it may be the second click of one that was carried out, or be about what is so no more."""
+        if not page.repeatable and (done := _done_by(sent.get("form_key", ""))) is not None:
+            return _lead_back(self.request, page, _done_before(done))
+        now = marks_of(page.snapshot())
+        if not page.why_not and sent.get("version", now["version"]) != now["version"]:
+            return self.stale(self.form(sent))
+        if not page.why_not:
+            messages.info(self.request, KEPT)
+        return self.show(page, self.form(initial={**now, **sent}))
 
     def _carried_out(self, page: Page, form: ActForm) -> HttpResponse:
         act = Act(
@@ -162,7 +174,7 @@ class Acting:
         page = self.page()
         seen = seen_in(form)
         changed: list[Change] = changes(seen, page.snapshot(), page.currency) if seen is not None else []
-        fresh = self.form({**self.request.POST.dict(), **marks_of(page.snapshot())})
+        fresh = self.form({**dict(form.data.items()), **marks_of(page.snapshot())})
         return self.show(page, fresh, status=409, stale=True, changed=changed)
 
     def again(self, error: str, status: int = 422) -> HttpResponse:

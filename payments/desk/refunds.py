@@ -119,7 +119,7 @@ def _previewed(page: Page, payment: Payment, amount_minor: int, *, two: bool) ->
     if two:
         will = [
             f"It proposes to give {text} back. Nothing moves yet.",
-            "A second person who may give money back approves or refuses it; you cannot.",
+            "A second person who may give money back approves or refuses it. You can withdraw it.",
             f"Once it is approved, {left} is left to refund.",
         ]
         return replace(page, title=f"Propose to refund {text}?", button=f"Propose to refund {text}", will=will)
@@ -226,5 +226,5 @@ def _decide_page(proposal: RefundProposal, payment: Payment, viewer: Any, *, app
         will=will,
         why_not=why_not_decide(proposal),
         template="admin/desk/decide_refund.html",
-        extra={"own": own, **mail_about(payment, proposal.amount_minor, viewer)},
+        extra={"own": own} if own else mail_about(payment, proposal.amount_minor, viewer),
     )

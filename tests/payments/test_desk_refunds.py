@@ -321,6 +321,7 @@ def test_who_proposed_may_withdraw_it_and_propose_another(book: Book, payment: P
     assert (proposal.decision, str(proposal.decided_by)) == ("refused", "clara")
     late = decide(carl, proposal, **form_of_carl)
     assert (late.status_code, refunded(book, payment)) == (409, [])
+    assert "It was withdrawn already" in words(late)
     assert [row.act for row in StaffAct.objects.order_by("pk")] == ["propose refund", "withdraw refund"]
     assert proposed(clara, payment, "7.00").amount_minor == 700
 
@@ -405,33 +406,96 @@ def test_what_gives_money_back_needs_a_second_factor_of_the_last_ten_minutes(
     assert refunded(book, payment) == [] and not StaffAct.objects.exists()
 
 
-def test_what_was_written_before_a_code_was_asked_for_is_there_again_once(
-    book: Book, payment: Payment, settings: Any
-) -> None:
-    clara, path = clerk("clara", MAY), address("refund", payment.pk)
-    form = filled(clara, payment, "6.00")
+@pytest.fixture
+def clara(payment: Payment, settings: Any) -> Client:
+    """Her second factor is asked for, and she shows a code whenever `shown_a_code` says so."""
+    browser = clerk("clara", MAY)
     settings.STAFF_SECOND_FACTOR = True
-    device = TOTPDevice.objects.create(user=User.objects.get(username="clara"), name="phone", confirmed=True)
+    TOTPDevice.objects.create(user=User.objects.get(username="clara"), name="phone", confirmed=True)
+    shown_a_code(browser)
+    return browser
 
-    def shown_a_code(seconds_ago: float) -> None:
-        session = clara.session
-        session["otp_device_id"] = device.persistent_id
-        session["second_factor_at"] = time.time() - seconds_ago
-        session.save()
 
-    def written(page: Any) -> dict[str, str | None]:
-        return {name: page.context["form"].initial.get(name) for name in ("amount", "reason", "note")}
+def shown_a_code(browser: Client, seconds_ago: float = 1) -> None:
+    session = browser.session
+    session["otp_device_id"] = TOTPDevice.objects.get().persistent_id
+    session["second_factor_at"] = time.time() - seconds_ago
+    session.save()
 
-    shown_a_code(601)
-    assert "second-factor" in confirm(clara, payment, form)["Location"]
-    shown_a_code(1)
+
+def sent_too_late(browser: Client, payment: Payment, form: dict[str, str]) -> None:
+    """Sent with a second factor of more than ten minutes ago; then a code is shown."""
+    shown_a_code(browser, seconds_ago=601)
+    assert "second-factor" in confirm(browser, payment, form)["Location"]
+    shown_a_code(browser)
+
+
+WROTE = {"amount": "6.00", "reason": "duplicate", "note": "paid twice"}
+
+
+def written(page: Any) -> dict[str, str | None]:
+    return {name: page.context["form"].initial.get(name) for name in WROTE}
+
+
+def test_what_was_written_before_a_code_was_asked_for_is_there_again_once(
+    book: Book, payment: Payment, clara: Client
+) -> None:
+    path = address("refund", payment.pk)
+    form = filled(clara, payment, **WROTE)
+    sent_too_late(clara, payment, form)
     another = clara.get(address("refund", payment_of(paid_order()).pk))
-    again = clara.get(path)
-    reloaded = clara.get(path)
-    wrote = {"amount": "6.00", "reason": "duplicate", "note": "paid twice"}
-    nothing = dict.fromkeys(wrote)
-    assert [written(page) for page in (another, again, reloaded)] == [nothing, wrote, nothing]
-    assert ["Nothing has been done yet" in words(page) for page in (another, again, reloaded)] == [False, True, False]
+    assert clara.head(path).status_code == 200
+    again, reloaded = clara.get(path), clara.get(path)
+    nothing = dict.fromkeys(WROTE)
+    assert [written(page) for page in (another, again, reloaded)] == [nothing, WROTE, nothing]
+    assert ["Here is what you wrote" in words(page) for page in (another, again, reloaded)] == [False, True, False]
     assert refunded(book, payment) == [] and not StaffAct.objects.exists()
-    assert fields_in(again)["form_key"] != form["form_key"]
-    assert said(confirm(clara, payment, wrote | fields_in(again))) == "£6.00 has gone back."
+    assert fields_in(again) == {name: entry for name, entry in form.items() if name not in WROTE}
+    assert said(confirm(clara, payment, WROTE | fields_in(again))) == "£6.00 has gone back."
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["carried out", "answer lost"])
+def test_the_second_click_of_a_refund_is_known_also_after_a_code(
+    book: Book, payment: Payment, clara: Client, lost: bool
+) -> None:
+    form = filled(clara, payment, **WROTE)
+    if lost:
+        book.rule("reset", path=REFUND, when="after", times=None)
+    confirm(clara, payment, form)
+    book.clear_rules()
+    sent_too_late(clara, payment, form)
+    answer = clara.get(address("refund", payment.pk))
+    assert "This form was carried out before" in said(answer)
+    assert refunded(book, payment) == [600] and StaffAct.objects.count() == 1
+
+
+def test_what_changed_while_a_code_was_asked_for_is_told(book: Book, payment: Payment, clara: Client) -> None:
+    form = filled(clara, payment, **WROTE)
+    shown_a_code(clara, seconds_ago=601)
+    confirm(clara, payment, form)
+    carl = clerk("carl", MAY)
+    session, hers = carl.session, clara.session
+    device = TOTPDevice.objects.create(user=User.objects.get(username="carl"), name="phone", confirmed=True)
+    session["otp_device_id"], session["second_factor_at"] = device.persistent_id, time.time()
+    session.save()
+    assert said(confirm(carl, payment, filled(carl, payment, **WROTE))) == "£6.00 has gone back."
+    hers["second_factor_at"] = time.time()
+    hers.save()
+    told = clara.get(address("refund", payment.pk))
+    assert (told.status_code, "Nothing was done" in words(told)) == (409, True)
+    assert "£6.00" in words(told) and told.context["form"]["amount"].value() == "6.00"
+    assert refunded(book, payment) == [600]
+
+
+@pytest.mark.parametrize("meanwhile", ["sent again", "eleven minutes", "far too much"])
+def test_what_was_kept_goes(book: Book, payment: Payment, clara: Client, meanwhile: str) -> None:
+    path = address("refund", payment.pk)
+    form = filled(clara, payment, **WROTE)
+    sent_too_late(clara, payment, form | ({"more": "x" * 60_000} if meanwhile == "far too much" else {}))
+    if meanwhile == "sent again":
+        assert confirm(clara, payment, form | {"amount": "nothing"}).status_code == 422
+    if meanwhile == "eleven minutes":
+        session = clara.session
+        session["second_factor_entries"] |= {"at": time.time() - 660}
+        session.save()
+    assert written(clara.get(path)) == dict.fromkeys(WROTE)
