@@ -219,11 +219,11 @@ STRIPE_PUBLISHABLE_KEY = env.str("STRIPE_PUBLISHABLE_KEY", "")
 STRIPE_WEBHOOK_SECRETS: list[str] = env.list("STRIPE_WEBHOOK_SECRET", default=[])  # several while a secret is rolled
 STRIPE_API_BASE = env.str("STRIPE_API_BASE", "https://api.stripe.com").rstrip("/")
 STRIPE_JS_URL = env.str("STRIPE_JS_URL", "https://js.stripe.com/clover/stripe.js")
-# A payment's page for staff, by the id of its intent or charge; the sandbox has one page for all of its book.
+# A payment's page for staff, by the id of its intent or charge; the sandbox has a page of its own for each.
 STRIPE_PAYMENT_PAGE = (
     f"https://dashboard.stripe.com/{'' if '_live_' in STRIPE_SECRET_KEY else 'test/'}payments/{{id}}"
     if STRIPE_API_BASE == "https://api.stripe.com"
-    else f"{STRIPE_API_BASE}/"
+    else f"{STRIPE_API_BASE}/payments/{{id}}"
 )
 STRIPE_API_VERSION = "2026-10-28.endive"
 PAYMENT_ENV = env.str("PAYMENT_ENV", "dev" if DEBUG else "live")  # prefix of every gateway key, and in every metadata

@@ -17,6 +17,7 @@ from .account import BALANCE, CHARGE, INTENT, METHOD, Account
 from .balance import new_transaction
 from .cards import BY_NUMBER
 from .charges import fee_for, new_charge
+from .currencies import DECIMALS
 from .ids import random_text
 from .intents import new_intent
 from .methods import new_method
@@ -73,10 +74,11 @@ def _row(given: Json, now: int) -> Row:
     if unknown or not isinstance(given.get("amount"), int):
         raise ValueError(f"a row has an amount in minor units and may have {', '.join(_FIELDS)}: {given}")
     named = {name: str(given[name]) for name in ("order", "payment", "env") if given.get(name) is not None}
+    currency = str(given.get("currency", "gbp")).lower()  # as Stripe writes it, however it was given
+    if currency not in DECIMALS:
+        raise ValueError(f"no such currency: {currency}")
     created = int(given.get("created", now))
-    return Row(
-        random_text(23), given["amount"], given.get("currency", "gbp"), created, named | given.get("metadata", {})
-    )
+    return Row(random_text(23), given["amount"], currency, created, named | given.get("metadata", {}))
 
 
 def _spread(body: Json, now: int) -> Iterator[Json]:

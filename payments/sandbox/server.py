@@ -15,6 +15,7 @@ import struct
 import sys
 import threading
 import time
+import traceback
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from typing import Any
@@ -83,7 +84,17 @@ class Connection(BaseHTTPRequestHandler):
         else:
             query = dict(parse_qsl(urlsplit(self.path).query))
             form = dict(parse_qsl(body.decode(errors="replace")))
-            self._write(self.server.pages.answer(self.command, path, query, form))
+            try:
+                answer = self.server.pages.answer(self.command, path, query, form)
+            except Exception as error:  # noqa: BLE001 - a 500 says more than a closed connection
+                answer = self._broken(error)
+            self._write(answer)
+
+    def _broken(self, error: Exception) -> Answer:
+        """A bug of the sandbox's own must not look as if no sandbox were there."""
+        traceback.print_exception(error)
+        said = f"The sandbox could not answer this: {type(error).__name__}. Its log says where."
+        return Answer(500, said, {"Content-Type": "text/plain"})
 
     def _is_foreign(self) -> bool:
         """A page of another site in the developer's browser must not turn the switches."""
@@ -131,6 +142,9 @@ class Connection(BaseHTTPRequestHandler):
             status, result = 400, {"error": str(error)}
         except Refused as refused:
             status, result = refused.status, {"error": str(refused)}
+        except Exception as error:  # noqa: BLE001 - a 500 says more than a closed connection
+            self._write(self._broken(error))
+            return
         self._write(Answer(status, json.dumps(result), {"Content-Type": "application/json"}))
 
     def _read_json(self, body: bytes) -> Any:

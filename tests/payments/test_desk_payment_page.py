@@ -151,7 +151,9 @@ def test_a_press_that_may_still_charge_is_an_amount_not_decided() -> None:
 
 
 @pytest.mark.parametrize(
-    "page", ["https://dashboard.stripe.com/test/payments/{id}", "http://127.0.0.1:1/"], ids=["real", "sandbox"]
+    "page",
+    ["https://dashboard.stripe.com/test/payments/{id}", "http://127.0.0.1:1/payments/{id}"],
+    ids=["real", "sandbox"],
 )
 def test_intent_and_charge_link_to_where_stripe_shows_them(book: Book, settings: Any, page: str) -> None:
     settings.STRIPE_PAYMENT_PAGE = page

@@ -1,4 +1,4 @@
-"""What a browser sees: the human page, the bank's challenge, and the stand-in for Stripe.js."""
+"""What a browser sees: the human page, a payment's page, the bank's challenge, and the stand-in for Stripe.js."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from payments.sandbox.control import Control
 from .challenge import answer_challenge_page, show_challenge
 from .front import show_front
 from .html import page, tag
+from .payment import act_on_payment, show_payment
 from .switchboard import act_on_switch
 
 _STATIC = Path(__file__).parent / "static"
@@ -37,6 +38,8 @@ class Pages:
             ("GET", "/elements/card", lambda visit: _card_form()),
             ("GET", "/static/", lambda visit: _static(visit.path.removeprefix("/static/"))),
             ("GET", "/3ds/", lambda visit: show_challenge(control, visit.path, visit.query)),
+            ("GET", "/payments/", lambda visit: show_payment(control, visit.path, visit.query)),
+            ("POST", "/payments/", lambda visit: act_on_payment(control, visit.path, visit.form)),
             ("POST", "/3ds/", lambda visit: answer_challenge_page(control, visit.path, visit.form)),
         )
 

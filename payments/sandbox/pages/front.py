@@ -11,6 +11,7 @@ from payments.sandbox.control import Control
 from payments.sandbox.currencies import display
 
 from .html import Safe, page, table, tag
+from .payment import page_of
 from .switchboard import buttons, notice, state
 
 Json = dict[str, Any]
@@ -71,7 +72,7 @@ def _charges(control: Control, charges: list[Json]) -> Safe:
                 back,
                 "{brand} {last4}".format_map(charge["payment_method_details"]["card"]),
                 _clock(charge["created"]),
-                tag("code", charge["id"]),
+                tag("a", tag("code", charge["id"]), href=page_of(charge["id"])),
             ]
         )
     heads = ["Order", "Charged", "Outcome", "Amount", "Refunded", "Card", "Time (UTC)", "Charge"]
@@ -88,7 +89,7 @@ def _money_back(control: Control, title: str, things: list[Json]) -> tuple[Safe,
             display(thing["amount"], thing["currency"]),
             _clock(thing["created"]),
             tag("code", thing["charge"]),
-            tag("code", thing["id"]),
+            tag("a", tag("code", thing["id"]), href=page_of(thing["id"])),
         ]
         for thing in things
     ]
