@@ -13,6 +13,7 @@ from shop.acts import Act, Snapshot, witnessed
 
 # A mail server has answered by then, or its process is dead (EMAIL_TIMEOUT is 10 s a step).
 SENDS_WITHIN = datetime.timedelta(minutes=2)
+ONCE_MORE_AFTER = datetime.timedelta(minutes=2)
 
 
 def is_being_sent(mail: Mail) -> bool:
@@ -21,8 +22,13 @@ def is_being_sent(mail: Mail) -> bool:
     return mail.sending_at > timezone.now() - SENDS_WITHIN
 
 
+def went_out_just_now(mail: Mail) -> bool:
+    """Whoever presses again so soon presses twice, or has gone Back, and does not want a second mail."""
+    return mail.sent_at is not None and mail.sent_at > timezone.now() - ONCE_MORE_AFTER
+
+
 def make_due_again(mail_id: int, act: Act) -> bool:
-    """sent, dropped, or left in sending -> due now. Whether it was one of these.
+    """sent (not just now), dropped, or left in sending -> due now. Whether it was one of these.
 
     Raises:
         DoneAlready, StaleForm: of the act.
@@ -30,7 +36,7 @@ def make_due_again(mail_id: int, act: Act) -> bool:
     with transaction.atomic(durable=True):
         mail = Mail.objects.select_for_update(no_key=True, of=("self",)).get(pk=mail_id)
         with witnessed(act):
-            if mail.state == Mail.State.DUE or is_being_sent(mail):
+            if mail.state == Mail.State.DUE or is_being_sent(mail) or went_out_just_now(mail):
                 return False
             mail.state, mail.due_at, mail.sending_at = Mail.State.DUE, timezone.now(), None
             mail.save(update_fields=["state", "due_at", "sending_at"])

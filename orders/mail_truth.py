@@ -31,6 +31,24 @@ def what_to_say(mail: Mail) -> Say:
             return Say.NOW if was_charged(order) else Say.NEVER
 
 
+def why_never(mail: Mail) -> str:
+    """In words for staff: what is not so of a mail that would be dropped."""
+    order = mail.order
+    match Mail.Kind(mail.kind):
+        case Mail.Kind.RECEIPT:
+            return f"It is a receipt, and the order is {order.status}"
+        case Mail.Kind.REFUND:
+            return "It tells of a refund that has not gone back"
+        case Mail.Kind.LATE_MONEY:
+            return "It tells of money that came late, and none came"
+        case Mail.Kind.CANCELED if order.status != Order.Status.CANCELED:
+            return f"It says that the order is canceled, and the order is {order.status}"
+        case Mail.Kind.FINISH_PAYING if not (was_charged(order) or took_other_amount(order)):
+            return f"It asks to finish paying, and the order is {order.status}"
+        case _:
+            return "Money of the order has arrived, and the mail says the opposite"
+
+
 def _not_charged(order: Order) -> Say:
     """Whether "you were not charged" may be said. Never while somebody may still find a charge (UX14)."""
     if was_charged(order):

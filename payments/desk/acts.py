@@ -346,9 +346,19 @@ def replay_event(request: HttpRequest, event_id: str) -> HttpResponse:
 # --- Mails ----------------------------------------------------------------------------------------------------------
 
 _SAYS = {
-    Say.NOW: "It is so: the mail goes out.",
-    Say.LATER: "It is not known yet whether it is so: the mail waits until it is.",
-    Say.NEVER: "It is no longer so: the mail would be dropped, not sent.",
+    Say.NOW: "It is so.",
+    Say.LATER: "It is not known yet whether it is so.",
+    Say.NEVER: "It is no longer so.",
+}
+_WILL_SEND = {
+    Say.NOW: "It sends the mail once more, with a new link.",
+    Say.LATER: "The mail waits until it is known whether what it says is so. Then it goes out, or is dropped.",
+    Say.NEVER: "It sends nothing.",
+}
+_SENDS = {
+    Say.NOW: "The mail goes out within a minute.",
+    Say.LATER: "The mail waits until it is known whether what it says is so. Then it goes out, or is dropped.",
+    Say.NEVER: "What the mail says is no longer so: it is dropped, not sent.",
 }
 
 
@@ -377,6 +387,9 @@ def send_mail_again(request: HttpRequest, pk: int) -> HttpResponse:
                 "subject": message.subject,
                 "text": message.body,
             }
+        will = [_WILL_SEND[say], "No money moves."]
+        if mail.sent_at is not None:
+            will.insert(1, f"{_went_out(mail)}: the shopper then has it twice.")
         return replace(
             order_page(
                 order,
@@ -384,7 +397,7 @@ def send_mail_again(request: HttpRequest, pk: int) -> HttpResponse:
                 title=f"Send the mail {mail.kind} of order {order.number} again",
                 button="Send it again",
                 now=now,
-                will=["It sends the mail once more, with a new link. No money moves."],
+                will=will,
                 why_not=why_not_send(mail),
                 template="admin/desk/send_mail.html",
                 extra={"mail": preview},
@@ -397,6 +410,12 @@ def send_mail_again(request: HttpRequest, pk: int) -> HttpResponse:
         if not make_due_again(mail.pk, act):
             return Told("It is on its way already.", messages.INFO)
         nudge("orders.send_mails", mail.order_id)
-        return Told("The mail goes out within a minute, if what it says is so.")
+        say = what_to_say(mail)
+        earlier = f" {_went_out(mail)}." if mail.sent_at is not None else ""
+        return Told(f"{_SENDS[say]}{earlier}", messages.SUCCESS if say is Say.NOW else messages.WARNING)
 
     return Acting(request, page, WithReason, carry_out).answer()
+
+
+def _went_out(mail: Mail) -> str:
+    return f"It went out before, at {mail.sent_at:%Y-%m-%d %H:%M:%S} UTC"

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from django.contrib.auth.models import AnonymousUser, User
 from django.urls import reverse
 
-from orders.mail_again import is_being_sent
+from orders.mail_again import is_being_sent, went_out_just_now
+from orders.mail_truth import Say, what_to_say, why_never
 from orders.models import Mail, Order
 from payments.close import Wish
 from payments.models import Asker, Attempt, AttemptQuerySet, Break, Payment, RefundProposal, WebhookEvent
@@ -196,9 +197,16 @@ def why_not_give_back(found: Break, kind: Break.Kind) -> str:
 
 
 def why_not_send(mail: Mail) -> str:
-    """One that is `sending` for long may have gone out, or not: its process died. Only this act sends it again."""
+    """One that is `sending` for long may have gone out, or not: its process died. Only this act sends it again.
+
+    `mail.order` must have just been read.
+    """
     if mail.state == Mail.State.DUE:
         return "It is about to be sent already"
     if is_being_sent(mail):
         return "It is being sent right now: wait two minutes"
+    if what_to_say(mail) is Say.NEVER:
+        return f"{why_never(mail)}: it would be dropped, not sent"
+    if went_out_just_now(mail):
+        return f"This mail went out at {mail.sent_at:%H:%M:%S} UTC: wait two minutes if you want it once more"
     return ""

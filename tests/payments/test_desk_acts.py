@@ -4,15 +4,19 @@ import datetime
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.db import connection
 from django.utils import timezone
 
 from orders.mail import send_due_mails
+from orders.mail_again import mail_snapshot, make_due_again
 from orders.models import Mail, Order
 from payments.desk.acts import _given_back
+from payments.desk.forms import marks_of
 from payments.gateways.base import SeenRefund
 from payments.leases import take_lease
 from payments.models import Asker, Attempt, Break, Payment, PaymentEvent, WebhookEvent
+from shop.acts import Act, Who
 from shop.models import StaffAct
 from tests.book import CANCEL, REFUND, Book
 from tests.payments.paying import intent_of, let_leases_end, placed_order, press
@@ -264,7 +268,7 @@ def test_a_mail_goes_out_again(book: Book, mailoutbox: list[Any], state: str) ->
     assert mailoutbox == []
     browser = clerk("clara", *MAY)
     page = browser.get(address("send-mail-again", mail.pk))
-    assert "It is so: the mail goes out" in words(page)
+    assert "It sends the mail once more, with a new link." in words(page)
     assert order.email not in page.content.decode()
     assert "The mail goes out" in said(post(browser, address("send-mail-again", mail.pk), fields_in(page)))
     send_due_mails()
@@ -273,17 +277,87 @@ def test_a_mail_goes_out_again(book: Book, mailoutbox: list[Any], state: str) ->
     assert (row.act, row.before["state"], row.after["state"]) == ("send mail again", state, "due")
 
 
-def test_a_mail_that_is_no_longer_so_is_dropped_however_often_it_is_wanted(book: Book, mailoutbox: list[Any]) -> None:
-    order = paid_order()
-    mail = Mail.objects.create(order=order, kind="finish-paying", state="sent", due_at=timezone.now())
+def test_a_mail_that_just_went_out_is_not_sent_twice_by_going_back_and_pressing_again(
+    book: Book, mailoutbox: list[Any]
+) -> None:
+    mail = Mail.objects.get(order=paid_order())
+    send_due_mails()
+    Mail.objects.update(sent_at=timezone.now() - datetime.timedelta(minutes=3))
     browser = clerk("clara", *MAY)
-    page = browser.get(address("send-mail-again", mail.pk))
-    assert "would be dropped, not sent" in words(page)
-    post(browser, address("send-mail-again", mail.pk), fields_in(page))
+    path = address("send-mail-again", mail.pk)
+    form = shown(browser, path)
+    assert "The mail goes out within a minute. It went out before, at 20" in said(post(browser, path, form))
+    before_it_went = marks_of(mail_snapshot(mail.pk))
+    send_due_mails()
+    assert len(mailoutbox) == 2
+    mail.refresh_from_db()
+    assert mail.sent_at is not None
+    back = browser.get(path)
+    assert f"This mail went out at {mail.sent_at:%H:%M:%S} UTC: wait two minutes" in words(back)
+    assert "data-once" not in back.content.decode()
+    # Of a form made before the sending nothing is done, also once the two minutes are over.
+    for minutes, told in ((0, "wait two minutes"), (3, "this has changed since you opened the page")):
+        Mail.objects.update(sent_at=timezone.now() - datetime.timedelta(minutes=minutes))
+        answer = post(browser, path, before_it_went)
+        assert answer.status_code == 409 and told in words(answer)
+    send_due_mails()
+    assert len(mailoutbox) == 2 and StaffAct.objects.count() == 1
+    page = words(browser.get(path))
+    assert "the shopper then has it twice" in page
+
+
+def test_the_core_makes_no_mail_due_that_just_went_out(book: Book) -> None:
+    mail = Mail.objects.get(order=paid_order())
+    send_due_mails()
+    clerk("clara")
+    who = Who(User.objects.get(username="clara"), None, "")
+    assert not make_due_again(mail.pk, Act("send mail again", who, "mail", lambda: mail_snapshot(mail.pk)))
+    mail.refresh_from_db()
+    assert mail.state == "sent"
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        ("finish-paying", "Money of the order has arrived, and the mail says the opposite"),
+        ("canceled", "It says that the order is canceled, and the order is paid"),
+        ("refund", "It tells of a refund that has not gone back"),
+    ],
+)
+def test_a_mail_that_is_no_longer_so_is_not_offered_for_sending(
+    book: Book, mailoutbox: list[Any], kind: str, told: str
+) -> None:
+    order = paid_order()
+    mail = Mail.objects.create(order=order, kind=kind, state="sent", due_at=timezone.now())
+    browser = clerk("clara", *MAY)
+    path = address("send-mail-again", mail.pk)
+    page = browser.get(path)
+    assert f"{told}: it would be dropped, not sent." in words(page)
+    assert "once more" not in words(page) and "data-once" not in page.content.decode()
+    assert post(browser, path, marks_of(mail_snapshot(mail.pk))).status_code == 409
     Mail.objects.filter(kind="receipt").delete()
     send_due_mails()
     mail.refresh_from_db()
-    assert (mailoutbox, mail.state) == ([], "dropped")
+    assert (mailoutbox, mail.state) == ([], "sent")
+
+
+def test_a_receipt_of_an_order_that_is_not_paid_and_late_money_that_never_came_are_not_offered(book: Book) -> None:
+    order, _ = placed_order()
+    for kind, told in (("receipt", "the order is pending"), ("late-money", "and none came")):
+        mail = Mail.objects.create(order=order, kind=kind, state="dropped", due_at=timezone.now())
+        assert told in words(clerk("clara", *MAY).get(address("send-mail-again", mail.pk)))
+
+
+def test_a_mail_of_which_nobody_knows_whether_it_is_so_waits(book: Book, mailoutbox: list[Any]) -> None:
+    order = unknown_order(book)
+    mail = Mail.objects.create(order=order, kind="finish-paying", state="dropped", due_at=timezone.now())
+    browser = clerk("clara", *MAY)
+    page = browser.get(address("send-mail-again", mail.pk))
+    assert "The mail waits until it is known" in words(page) and "once more" not in words(page)
+    assert "The mail waits until it is known" in said(post(browser, address("send-mail-again", mail.pk)))
+    send_due_mails()
+    mail.refresh_from_db()
+    assert (mailoutbox, mail.state) == ([], "due")
 
 
 def test_a_mail_that_is_being_sent_right_now_waits(book: Book) -> None:
