@@ -2,6 +2,7 @@
 
 import datetime
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from orders.models import Order
 from shop.models import StaffAct
@@ -19,7 +20,7 @@ class Moment:
 
 def story_of(order: Order, acts: list[StaffAct]) -> list[Moment]:
     """Oldest first, with these acts of staff. Calls to Stripe are on the payment's own page."""
-    moments = [*_of_the_order(order), *_of_its_money(order), *_of_its_mails(order), *map(_of_staff, acts)]
+    moments = [*_of_the_order(order), *_of_its_money(order), *_of_its_mails(order, acts), *map(_of_staff, acts)]
     return sorted(moments, key=lambda moment: moment.at)
 
 
@@ -46,14 +47,34 @@ def _of_its_money(order: Order) -> list[Moment]:
 
 
 def _moved(kind: str, from_state: str, to_state: str) -> str:
-    words = f"Payment {kind}"
-    if to_state:
-        words += f": {from_state or 'nothing'} → {to_state}"
-    return words
+    """`order ended` and `late money` are about the order itself (payments/settle.py)."""
+    states = f"{from_state or 'nothing'} → {to_state}"
+    if kind == "order ended":
+        return f"Order {states}"
+    if kind == "late money":
+        return (
+            f"Late money: order {states}" if from_state != to_state else f"Late money: it goes back, order {to_state}"
+        )
+    return f"Payment {kind}: {states}" if to_state else f"Payment {kind}"
 
 
-def _of_its_mails(order: Order) -> list[Moment]:
-    return [Moment(mail.sent_at, f"Mail sent: {mail.kind}") for mail in order.mails.all() if mail.sent_at is not None]
+def _of_its_mails(order: Order, acts: list[StaffAct]) -> list[Moment]:
+    sent = {(mail.sent_at, mail.kind) for mail in order.mails.all() if mail.sent_at is not None}
+    sent |= {(sending.at, sending.kind) for sending in earlier_sendings(acts)}
+    return [Moment(at, f"Mail sent: {kind}") for at, kind in sorted(sent)]
+
+
+class Sending(NamedTuple):
+    at: datetime.datetime
+    kind: str
+
+
+def earlier_sendings(acts: list[StaffAct]) -> list[Sending]:
+    """When a mail had gone out before somebody of staff sent it again: its row has forgotten it, the act has not."""
+    again = [act for act in acts if "mail" in act.before and act.before != act.after]  # not those that were refused
+    mails = [act.before for act in again if act.before.get("sent_at")]
+    found = {Sending(datetime.datetime.fromisoformat(one["sent_at"]), one["mail"]) for one in mails}
+    return sorted(found)
 
 
 def _of_staff(act: StaffAct) -> Moment:

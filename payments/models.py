@@ -289,6 +289,10 @@ class Attempt(Leased):
         return f"{settings.PAYMENT_ENV}:confirm:{self.pk}"
 
 
+# Begins the key of a refund of late money, which nobody asked for (settle.py).
+LATE_REFUND = "late:"
+
+
 class RefundQuerySet(models.QuerySet["Refund"]):
     def perhaps_given(self) -> "RefundQuerySet":
         """Those that have gone back, or may have: all but what is known not to have (one that is unknown may)."""
@@ -355,7 +359,11 @@ class Refund(Leased):
         permissions = [("refund_payment", "Can give money back")]
 
     def __str__(self) -> str:
-        return f"refund of {money_text(self.amount_minor, self.currency)}"
+        return f"refund of {self.amount_text}"
+
+    @property
+    def amount_text(self) -> str:
+        return money_text(self.amount_minor, self.currency)
 
     @property
     def gateway_key(self) -> str:
@@ -467,6 +475,10 @@ class PaymentEvent(models.Model):
 
     A trigger refuses UPDATE and DELETE, through the ORM and through plain SQL.
     """
+
+    # Kinds that are read by name: an order that was given up, and its money that came all the same.
+    ORDER_ENDED = "order ended"
+    LATE_MONEY = "late money"
 
     order = models.ForeignKey(Order, on_delete=models.PROTECT, related_name="payment_events")
     payment = models.ForeignKey(Payment, null=True, on_delete=models.PROTECT, related_name="events")

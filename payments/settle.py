@@ -19,6 +19,7 @@ from payments.gateways.base import Call, Intent
 from payments.leases import Lease
 from payments.models import (
     DEAD,
+    LATE_REFUND,
     Asker,
     Attempt,
     AttemptQuerySet,
@@ -98,6 +99,7 @@ def settle(
             attempt = _live_attempt(order, payment_now) or attempt
         verdict = judge(attempt, payment_now, finding)
         before = attempt.payment_status if attempt else payment_now.phase
+        order_was = order.status
         if verdict == Outcome.UNKNOWN and finding.intent is not None and finding.intent.status == "succeeded":
             attempt = _mismatch(order, payment_now, attempt, finding.intent)
         match verdict:
@@ -114,7 +116,7 @@ def settle(
         after = attempt.payment_status if attempt else payment_now.phase
         _still_closing(payment_now, finding, asked_by, moved=before != after)
         _owe_finish_paying(order, before, after, asked_by)
-        _tell(order, payment_now, attempt, finding.calls, before, after, asked_by, actor)
+        _tell(order, order_was, payment_now, attempt, finding.calls, before, after, asked_by, actor)
         if lease and lease.model is Payment:
             Payment.objects.filter(pk=lease.pk, lease_token=lease.token).update(locked_until=None)
     return attempt
@@ -271,7 +273,7 @@ def _late_money(order: Order, payment: Payment, intent: Intent) -> None:
     log.error("late_money", order=order.pk, payment=payment.pk, intent=intent.id)
     Refund.objects.get_or_create(
         payment=payment,
-        idempotency_key=f"late:{intent.charge_id}",
+        idempotency_key=f"{LATE_REFUND}{intent.charge_id}",
         defaults={
             "fingerprint": "",
             "amount_minor": payment.captured_minor,
@@ -314,15 +316,25 @@ def carry_out_closing(order: Order) -> None:
     now = timezone.now()
     match order.closing_reason:
         case "cancel":
-            ends.end_unpaid(order, Order.Status.CANCELED, now)
+            _end_unpaid(order, Order.Status.CANCELED)
         case "expire":
-            ends.end_unpaid(order, Order.Status.EXPIRED, now)
+            _end_unpaid(order, Order.Status.EXPIRED)
         case "start-over":
             order.closing_since, order.closing_by, order.closing_reason = None, "", ""
             order.save(update_fields=["closing_since", "closing_by", "closing_reason"])
             ends.hold_again(order, now)
         case "":
             ends.hold_again(order, now)
+
+
+def _end_unpaid(order: Order, status: Order.Status) -> None:
+    """And the story says whose wish it was: the order itself forgets it, and that it ended too if it is revived."""
+    was, by = order.status, order.closing_by
+    if ends.end_unpaid(order, status, timezone.now()):
+        asked_by = {"shopper": Asker.SHOPPER, "expiry": Asker.COMPLETER}.get(by, Asker.STAFF)
+        PaymentEvent.objects.create(
+            order=order, kind=PaymentEvent.ORDER_ENDED, from_state=was, to_state=status, asked_by=asked_by, actor=by
+        )
 
 
 def _declined(order: Order, attempt: Attempt, outcome: Outcome, finding: Finding) -> None:
@@ -482,6 +494,7 @@ def raise_break(
 
 def _tell(
     order: Order,
+    order_was: str,
     payment: Payment,
     attempt: Attempt | None,
     calls: tuple[Call, ...],
@@ -492,20 +505,24 @@ def _tell(
 ) -> None:
     """The story: every call to Stripe, and what moved. In the transaction of the outcome."""
 
+    def moved(kind: str, from_state: str, to_state: str) -> PaymentEvent:
+        return PaymentEvent(
+            order=order,
+            payment=payment,
+            attempt=attempt,
+            kind=kind,
+            from_state=from_state,
+            to_state=to_state,
+            asked_by=asked_by,
+            actor=actor,
+        )
+
     events = [called(call, order, payment, attempt, asked_by, actor) for call in calls]
     if before != after:
-        events.append(
-            PaymentEvent(
-                order=order,
-                payment=payment,
-                attempt=attempt,
-                kind="settled",
-                from_state=before,
-                to_state=after,
-                asked_by=asked_by,
-                actor=actor,
-            )
-        )
+        events.append(moved("settled", before, after))
+        if order_was in Order.CLOSED and after == Outcome.SUCCEEDED:
+            # Whether or not it revived the order, whose own row says nothing of an end that was taken back.
+            events.append(moved(PaymentEvent.LATE_MONEY, order_was, order.status))
         log.info("settled", order=order.pk, attempt=attempt.pk if attempt else None, to=after, asked_by=asked_by)
     PaymentEvent.objects.bulk_create(events)
 

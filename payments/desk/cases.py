@@ -120,7 +120,9 @@ WORDS: dict[Case, Words] = {
     Case.REFUNDED: Words(
         "Charged once, and all of it has gone back",
         "Nothing is left to do. Until the bank shows the refund the shopper sees only the charge.",
-        "You were charged {once} for {order}, and all of it has gone back to your card:\n{charges}\n{back}\n\n"
+        "You were charged {once} for {order}, and all of it has gone back to your card.\n\n"
+        "Charged:\n{charges}\n\n"
+        "Given back:\n{back}\n\n"
         "Banks take some days to show it.",
     ),
     Case.PARTLY_REFUNDED: Words(
@@ -169,8 +171,9 @@ WORDS: dict[Case, Words] = {
     ),
     Case.NO_ORDER_RESOLVED: Words(
         "A charge that belongs to no order of ours, looked into already",
-        "Read the note below before you answer.",
+        "Read the note below before you answer, and write what came of it into the text.",
         "We have looked into a payment to us that belongs to no order:\n{unexplained}\n\n"
+        "[Write here what came of it, from the note: whether it goes back, how and when.]\n\n"
         "Please write to us if anything about it is not clear.",
     ),
 }

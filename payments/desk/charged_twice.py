@@ -9,8 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
+from django.utils import timezone
+
 from orders.models import Order
+from payments.alarms import break_page
 from payments.desk.cases import ALSO_A_HOLD, WORDS, Case
+from payments.desk.past import past_in_words
 from payments.desk.statement import Kind, Line, Money, State, stray_line
 from payments.models import Break
 
@@ -94,6 +98,7 @@ class Answer:
     headline: str
     meaning: str
     letter: str
+    runbook: str = ""  # the page that says what to do, where one is about this very case
 
     @property
     def rows(self) -> int:
@@ -105,7 +110,10 @@ class Answer:
         """Whether somebody must act (bad), somebody must wait (doubt), or nothing is to be done (good)."""
         if self.case in (Case.DIFFERENT, Case.SECOND_PREPARED, Case.REFUND_STUCK, Case.NO_ORDER):
             return "bad"
-        waiting = (Case.SECOND_SENT, Case.SECOND_KEPT, Case.OPEN, Case.DISPUTED, Case.PERHAPS_TWO, Case.TWO_ORDERS)
+        waiting = (
+            *(Case.SECOND_SENT, Case.SECOND_KEPT, Case.OPEN, Case.DISPUTED),
+            *(Case.PERHAPS_TWO, Case.TWO_ORDERS, Case.NO_ORDER_RESOLVED),
+        )
         return "doubt" if self.case in waiting else "good"
 
 
@@ -129,8 +137,16 @@ def answer(picture: Picture) -> Answer:
         body += f"\n\nOf that, this has gone back to you or is on its way:\n{_list(back, several)}"
     if case != Case.HOLD and about.charges and told["holds"]:
         body += "\n\n" + ALSO_A_HOLD.format(**told)
+    if past := _past_in_letter(about, case):
+        body += f"\n\n{past}"
     reference = _and([money.order.number for money in about.monies])
-    return Answer(case, words.headline, words.meaning, _framed(body, reference))
+    return Answer(case, words.headline, f"{words.meaning} {_past(about)}".strip(), _framed(body, reference))
+
+
+def _past(picture: Picture) -> str:
+    """For staff: of orders that were given up before their money came."""
+    named = [(money.order.number, past_in_words(money.past)) for money in picture.monies]
+    return " ".join(f"Order {number}: {words}" for number, words in named if words)
 
 
 _SECOND = (Case.SECOND_PREPARED, Case.SECOND_SENT, Case.SECOND_KEPT, Case.SECOND_DONE)
@@ -171,7 +187,7 @@ def answer_stray(found: Break) -> Answer:
     case = Case.NO_ORDER if line.state is None else Case.NO_ORDER_RESOLVED
     words, reference = WORDS[case], line.charge_id or found.subject
     letter = _framed(words.letter.format(unexplained=_list([line])), reference)
-    return Answer(case, words.headline, words.meaning, letter)
+    return Answer(case, words.headline, words.meaning, letter, break_page(found.kind, found.found_by))
 
 
 # --- the text to send -------------------------------------------------------------------------------------------------
@@ -195,6 +211,33 @@ def _in_letter(line: Line, with_order: bool) -> str:
 
 def _and(words: list[str]) -> str:
     return " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else "".join(words)
+
+
+_NOT_CHARGED = (Case.NONE, Case.HOLD_ALONE)
+_ENDED = {"canceled": "was canceled", "expired": "expired"}
+
+
+def _past_in_letter(picture: Picture, case: Case) -> str:
+    """For the shopper: what has become of each order, where the lines of money alone would be read amiss."""
+    several = len(picture.monies) > 1
+    told = [(f"Order {one.order.number}" if several else "The order", _became(one, case)) for one in picture.monies]
+    return "\n".join(f"{name} {words}" for name, words in told if words)
+
+
+def _became(money: Money, case: Case) -> str:
+    order, late = money.order, money.past.late
+    ended = _ENDED[late.from_state if late else order.status] if late or order.is_closed else ""
+    if late and order.is_paid and order.status != Order.Status.REFUNDED:
+        return f"{ended} before your payment reached us. We still had the goods, so it stands, and is paid."
+    if ended and any(payment.captured_minor for payment in money.payments):
+        return f"{ended} before your payment reached us."
+    if case not in _NOT_CHARGED:
+        return ""
+    if ended:
+        return f"{ended}."
+    may_be_paid = order.status == Order.Status.PENDING and not order.is_closing and order.expires_at > timezone.now()
+    until = f"{order.expires_at.day} {order.expires_at:%B %Y, %H:%M} UTC"
+    return f"is still open: you can pay it on its page until {until}." if may_be_paid else ""
 
 
 def _goods(orders: list[Order]) -> str:

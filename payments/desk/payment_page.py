@@ -12,6 +12,8 @@ from orders.models import Order
 from orders.personal import email_for, text_for
 from payments.alarms import age_text, break_page
 from payments.desk.offers import offers
+from payments.desk.past import Past, past_in_words, past_of
+from payments.desk.statement import next_look_text, what_comes_next
 from payments.desk.story import moment_of, story_of
 from payments.models import Attempt, Break, Outcome, Payment, Refund
 from payments.refund import left_to_refund, withheld_minor
@@ -33,16 +35,18 @@ def payment_page(request: HttpRequest, payment: Payment) -> dict[str, Any]:
         money_only=money_only,
         addresses=request.user.has_perm("shop.view_staffact"),
     )
+    past = past_of([order.pk])[order.pk]
     return {
         "title": f"Payment of order {order.number}",
         "subtitle": None,
         "payment": payment,
         "order": order,
-        "state": state_in_words(order, payment, attempts),
+        "state": state_in_words(order, payment, attempts, past),
         "email": email_for(request.user, order.email),
         "shopper_name": text_for(request.user, order.name),
         "card": f"{payment.card_brand} ending in {payment.card_last4}" if payment.card_last4 else "",
         "amounts": amounts(payment, attempts),
+        "refunds": [(one, refund_state(one)) for one in _refunds(payment)],
         "at_stripe": [(name, one, stripe_page(one)) for name, one in _gateway_ids(payment)],
         "other_payments": [one for one in payments if one.pk != payment.pk],
         "offers": sorted(offers(order, request.user), key=lambda offer: offer.why_not != ""),
@@ -69,17 +73,17 @@ def stripe_page(gateway_id: str) -> str:
     return settings.STRIPE_PAYMENT_PAGE.format(id=gateway_id)
 
 
-def state_in_words(order: Order, payment: Payment, attempts: list[Attempt]) -> str:
+def state_in_words(order: Order, payment: Payment, attempts: list[Attempt], past: Past) -> str:
     """What is so of the order's money. An outcome that is not known is said to be so."""
     if payment.is_over and not order.is_closed:
         return f"This payment is {payment.phase}: it can never charge. The order's state is told by its newest payment."
     if order.is_closing:
         return f"Being given up ({order.closing_reason}, wished by {order.closing_by}). Stripe has the last word."
-    if order.status == Order.Status.REFUNDED:
-        return "Paid, and all of it has gone back."
     if order.is_paid:
         back = f", and {money_text(payment.refunded_minor, payment.currency)} has gone back"
-        return f"{order.get_status_display()}{back if payment.refunded_minor else ''}."
+        paid = f"{order.get_status_display()}{back if payment.refunded_minor else ''}."
+        paid = "Paid, and all of it has gone back." if order.status == Order.Status.REFUNDED else paid
+        return f"{paid} {past_in_words(past)}".strip()
     if payment.captured_minor and payment.refunded_minor == payment.captured_minor:
         return f"The order is {order.status}. Money came all the same, and all of it has gone back."
     if payment.captured_minor:
@@ -101,7 +105,10 @@ def _open_in_words(attempts: list[Attempt]) -> str:
         Outcome.REQUIRES_ACTION: "the bank waits for the shopper (3-D Secure).",
     }
     if live.outcome in words:
-        return f"Not decided: press {live.number}: {words[Outcome(live.outcome)]}"
+        after = next_look_text(live) if live.outcome == Outcome.PROCESSING else what_comes_next(live)
+        return (
+            f"Not decided: press {live.number}: {words[Outcome(live.outcome)]} {after}".strip().removesuffix(".") + "."
+        )
     return f"Press {live.number} is being worked on right now."
 
 
@@ -125,6 +132,21 @@ def amounts(payment: Payment, attempts: list[Attempt]) -> list[tuple[str, str, s
     return [
         (name, money_text(amount_minor, currency), word if amount_minor else "") for name, amount_minor, word in rows
     ]
+
+
+def _refunds(payment: Payment) -> list[Refund]:
+    return list(payment.refunds.select_related("actor").order_by("created_at")[:50])
+
+
+def refund_state(refund: Refund) -> str:
+    words = {
+        Refund.Outcome.SUCCEEDED: "gone back",
+        Refund.Outcome.PENDING: "on its way",
+        Refund.Outcome.UNKNOWN: "not known yet",
+        Refund.Outcome.FAILED: "did not arrive",
+        Refund.Outcome.CANCELED: "canceled, nothing goes back",
+    }
+    return words[Refund.Outcome(refund.outcome)] if refund.outcome else "being asked for"
 
 
 def _open_breaks(order: Order) -> list[Break]:

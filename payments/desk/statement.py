@@ -10,9 +10,12 @@ from typing import Any
 
 from django.conf import settings
 from django.db.models import Max
+from django.utils import timezone
 
 from orders.models import Order
 from payments.breaks import LATE_MONEY, REFUND_FAILED
+from payments.desk.past import Past, past_of
+from payments.desk.times import when_text
 from payments.models import NOT_GIVEN, Attempt, Break, Dispute, Outcome, Payment, PaymentEvent, Refund
 from shop.money import money_text
 
@@ -23,7 +26,7 @@ class Kind(StrEnum):
     HOLD = "hold"
     OPEN = "not known yet"
     UNEXPLAINED = "not explained yet"
-    BACK = "money back"
+    BACK = "refund"
     DISPUTE = "dispute"
 
 
@@ -68,6 +71,7 @@ class Money:
     refunds: list[Refund] = field(default_factory=list)
     disputes: list[Dispute] = field(default_factory=list)
     breaks: list[Break] = field(default_factory=list)  # newest first, one of a finding
+    past: Past = field(default_factory=Past)
     asked_at: datetime.datetime | None = None  # when Stripe was last asked about it
 
     @property
@@ -104,6 +108,8 @@ def money_of(orders: list[Order]) -> list[Money]:
             seen.add((one.kind, one.subject))
             found[one.order_id].breaks.append(one)
     calls = PaymentEvent.objects.filter(order_id__in=found, kind__startswith="call:", http_status__isnull=False)
+    for order_id, past in past_of(found).items():
+        found[order_id].past = past
     for order_id, at in calls.values_list("order_id").annotate(Max("at")):
         found[order_id].asked_at = at
     return list(found.values())
@@ -259,19 +265,27 @@ def what_comes_next(attempt: Attempt) -> str:
         case Outcome.PROCESSING:
             words = "The bank still works on it, and has the last word"
         case Outcome.REQUIRES_ACTION:
-            words = f"The bank asks the shopper. Without an answer it is given up at {_minute(attempt, 'ACTION_LIFE')}"
+            words = f"The bank asks the shopper. {_end(attempt, settings.ACTION_LIFE, 'Without an answer')}"
         case Outcome.UNKNOWN:
-            words = f"Stripe's answer was lost. If it is still not known at {_minute(attempt, 'CONFIRM_AGAIN')},"
-            words += " we cancel it at Stripe, and know for certain"
+            words = f"Stripe's answer was lost. {_end(attempt, settings.CONFIRM_AGAIN, 'If it is still not known')}"
         case _:
             words = "Somebody works on it right now"
+    return f"{words}. {next_look_text(attempt)}".strip()
+
+
+def _end(attempt: Attempt, wait: datetime.timedelta, unless: str) -> str:
+    """The definite act, and when. It is the completer's: if its time is over, the completer has not come to it."""
+    at = attempt.claimed_at + wait
+    if at >= timezone.now():
+        return f"{unless} at {when_text(at)}, we cancel it at Stripe, and know for certain"
+    return f"It is overdue, for we were to cancel it at Stripe at {when_text(at)}: on-call presses Ask Stripe now"
+
+
+def next_look_text(attempt: Attempt) -> str:
     due = attempt.next_look_at or attempt.locked_until
-    return f"{words}. Next look: {due:%H:%M:%S} UTC" if due else words
-
-
-def _minute(attempt: Attempt, setting: str) -> str:
-    at: datetime.datetime = attempt.claimed_at + getattr(settings, setting)
-    return f"{at:%H:%M} UTC"
+    if due is None:
+        return ""
+    return f"Next look: {when_text(due)}" + ("" if due >= timezone.now() else ", which is due now")
 
 
 # --- what goes back ---------------------------------------------------------------------------------------------------

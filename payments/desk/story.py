@@ -15,8 +15,13 @@ from django.urls import reverse
 from django.utils import timezone
 
 from orders.models import Order
+from orders.order_story import earlier_sendings
+from payments.answers import REASONS, reason_text
 from payments.desk.changes import changes
-from payments.models import Attempt, Break, DuplicatesStopped, Payment, PaymentEvent, Refund, WebhookEvent
+from payments.desk.past import end_in_words, late_in_words
+from payments.desk.times import when_text
+from payments.gateways.base import NO_ANSWER
+from payments.models import LATE_REFUND, Attempt, Break, DuplicatesStopped, Payment, PaymentEvent, Refund, WebhookEvent
 from shop.models import StaffAct
 from shop.money import money_text
 
@@ -24,10 +29,21 @@ PAGE = 200
 FOR_EVER = datetime.datetime.max.replace(tzinfo=datetime.UTC)
 
 # What moved money, or may have. A call that only looks, or that cannot charge, is not in it.
-_MONEY_EVENTS = Q(kind__in=["call:confirm", "call:refund", "settled", "refund", "dispute", "duplicate refunded"])
+_MONEY_EVENTS = Q(
+    kind__in=[
+        *("call:confirm", "call:refund", "settled", "refund", "dispute", "duplicate refunded"),
+        *(PaymentEvent.ORDER_ENDED, PaymentEvent.LATE_MONEY),
+    ]
+)
 _MONEY_ACTS = ("refund", "approve refund", "refund duplicate", "cancel at Stripe")
 
-_LAYERS = {2: "idempotency key", 3: "database", 4: "Redis lock", 5: "Stripe's memory of keys"}
+# By layer, why a request was not carried out.
+_STOPPED = {
+    2: "its key had been answered, or was at work",
+    3: "a press of the order was under way, or had paid it",
+    4: "another request was at work on the order",
+    5: "Stripe knew its key, and repeated its answer",
+}
 _CALLS = {
     "create": "open the intent",
     "confirm": "confirm",
@@ -125,22 +141,31 @@ def _all(asked: _Asked) -> Iterator[Row]:
     attempts = list(asked.order.attempts.filter(pressed_at__lte=asked.until).order_by("-pressed_at")[: asked.most])
     asked.names.update({attempt.pk: f"press {attempt.number}" for attempt in attempts})
     yield from map(_press, attempts)
-    yield from _events(asked)
+    events = _events(asked)
+    acts = _acts(asked)
+    yield from (_event(event, asked.names.get(event.attempt_id or "", "")) for event in events)
     yield from _refunds(asked)
     yield from _breaks(asked)
-    yield from _acts(asked)
+    yield from (_act(act, asked) for act in acts if not asked.money_only or act.act in _MONEY_ACTS)
     if not asked.money_only:
-        yield from _of_order(asked.order)
+        yield from _of_order(asked.order, told={event.to_state for event in events if event.kind == _ENDED})
         yield from _webhooks(asked)
-        yield from _mails(asked)
+        yield from _mails(asked, acts)
         yield from _stopped(asked)
 
 
-def _of_order(order: Order) -> Iterator[Row]:
+_ENDED = PaymentEvent.ORDER_ENDED
+
+
+def _of_order(order: Order, told: set[str]) -> Iterator[Row]:
+    """Args:
+    told: ends that a row of the append-only story tells of.
+    """
     yield Row(order.placed_at, "order", f"Order {order.number} placed", "shopper", key=order.idempotency_key)
-    for at, word in ((order.paid_at, "paid"), (order.fulfilled_at, "fulfilled"), (order.closed_at, "closed")):
-        if at is not None:
-            yield Row(at, "order", f"Order {word}", now=order.status if word == "closed" else "")
+    ended = (order.closed_at, order.status)
+    for at, word in ((order.paid_at, "paid"), (order.fulfilled_at, "fulfilled"), ended):
+        if at is not None and word not in told:
+            yield Row(at, "order", f"Order {word}")
 
 
 def _press(attempt: Attempt) -> Row:
@@ -149,40 +174,48 @@ def _press(attempt: Attempt) -> Row:
         charge, state = attempt.charge_id or "", attempt.payment_status
         return Row(attempt.pressed_at, "press", what, "gateway", now=state, key=charge)
     details = [f"came to: {attempt.payment_status}"]
-    if attempt.decline_code or attempt.reason:
-        details.append(f"{attempt.decline_code or 'no code'}, told the shopper: {attempt.reason or 'nothing'}")
+    if attempt.decline_code:
+        details.append(f"the bank's code: {attempt.decline_code}")
+    if attempt.reason in REASONS:
+        details.append(f"told the shopper: “{reason_text(attempt.reason)}”")
     if attempt.charge_id:
         details.append(f"charge {attempt.charge_id}")
     what = f"Pay pressed: press {attempt.number}"
     return Row(attempt.pressed_at, "press", what, "shopper", key=attempt.idempotency_key, details=tuple(details))
 
 
-def _events(asked: _Asked) -> Iterator[Row]:
+def _events(asked: _Asked) -> list[PaymentEvent]:
     """The append-only story. Its first claim of an attempt is the press itself, which the attempt's row tells."""
     events = PaymentEvent.objects.filter(order=asked.order, at__lte=asked.until)
     events = events.exclude(kind="claimed", from_state="").exclude(kind="refund", from_state="")
     if asked.money_only:
         events = events.filter(_MONEY_EVENTS)
-    for event in events.order_by("-at", "-id")[: asked.most]:
-        yield _event(event, asked.names.get(event.attempt_id or "", ""))
+    return list(events.order_by("-at", "-id")[: asked.most])
 
 
 def _event(event: PaymentEvent, press: str) -> Row:
-    by = f"{event.asked_by} {event.actor}".strip() if event.actor not in ("", event.asked_by) else event.asked_by
     source, what, states = _in_words(event, press)
+    no_answer = event.note.removeprefix(NO_ANSWER)
+    note = event.note if no_answer == event.note else f"no answer came ({no_answer})"
     return Row(
         event.at,
         source,
         what,
-        by,
+        event.actor or event.asked_by,
         was=event.from_state if states else "",
         now=event.to_state if states else "",
         key=event.gateway_key,
         request_id=event.request_id,
         http_status=event.http_status,
         milliseconds=event.milliseconds,
-        details=(event.note,) if event.note else (),
+        details=(note,) if note else (),
     )
+
+
+_TOLD = {
+    "duplicate refunded": ("refund", "The second charge refunded"),
+    "rebuilt": ("settled", "The payment's row was made again from Stripe's book"),
+}
 
 
 def _in_words(event: PaymentEvent, press: str) -> tuple[str, str, bool]:
@@ -200,27 +233,30 @@ def _in_words(event: PaymentEvent, press: str) -> tuple[str, str, bool]:
             return "lease", f"Lease taken over{of_press}", True
         case "closing":
             return "settled", f"Wish to give up: {event.to_state}", False
+        case PaymentEvent.ORDER_ENDED:
+            return "order", f"Order {end_in_words(event)}", False
+        case PaymentEvent.LATE_MONEY:
+            return "order", late_in_words(event), True
         case "refund" | "dispute":
             return kind, kind.capitalize(), True
-        case "duplicate refunded":
-            return "refund", "The second charge refunded", True
-        case "rebuilt":
-            return "settled", "The payment's row was made again from Stripe's book", True
         case _:
-            return "settled", event.kind.capitalize(), True
+            source, what = _TOLD.get(kind, ("settled", kind.capitalize()))
+            return source, what, True
 
 
 def _refunds(asked: _Asked) -> Iterator[Row]:
     refunds = Refund.objects.filter(payment__order=asked.order, created_at__lte=asked.until).select_related("actor")
     for refund in refunds.order_by("-created_at")[: asked.most]:
-        details = [refund.reason, f"came to: {refund.outcome or refund.phase}"]
+        by_itself = refund.idempotency_key.startswith(LATE_REFUND)
+        why = "by itself, for the money came late" if by_itself else refund.get_reason_display()
+        details = [why, f"came to: {refund.outcome or refund.phase}"]
         if refund.refund_id:
             details.append(refund.refund_id)
         yield Row(
             refund.created_at,
             "refund",
-            f"Refund of {money_text(refund.amount_minor, refund.currency)} asked for",
-            f"staff {refund.actor}" if refund.actor else "",
+            f"Refund of {money_text(refund.amount_minor, refund.currency)} {'due' if by_itself else 'asked for'}",
+            str(refund.actor or ""),
             key=refund.idempotency_key,
             details=tuple(details),
         )
@@ -233,7 +269,7 @@ def _webhooks(asked: _Asked) -> Iterator[Row]:
     for event in events.order_by(_latest("received_at", "done_at", asked.until).desc())[: asked.most]:
         tries = f"{event.tries} {'try' if event.tries == 1 else 'tries'}"
         noted = (tries, event.note) if event.note else (tries,)
-        waits = (f"not done yet, next try {event.next_try_at:%H:%M:%S}", *noted) if event.done_at is None else ()
+        waits = (f"not done yet, next try {when_text(event.next_try_at)}", *noted) if event.done_at is None else ()
         received = f"Webhook {event.type} received"
         yield Row(event.received_at, "webhook", received, "webhook", key=event.event_id, details=waits)
         if event.done_at is not None:
@@ -258,32 +294,37 @@ def _latest(first: str, then: str, until: datetime.datetime) -> Case:
     return Case(When(**{f"{then}__lte": until}, then=Greatest(first, then)), default=F(first))
 
 
-def _mails(asked: _Asked) -> Iterator[Row]:
+def _mails(asked: _Asked, acts: list[StaffAct]) -> Iterator[Row]:
+    """Each as it is now, and each earlier sending of one that staff have sent again: their act has kept when it was."""
     for mail in asked.order.mails.order_by("-due_at")[: asked.most]:
-        at = mail.sent_at or mail.sending_at or mail.due_at
+        at = {mail.State.SENT: mail.sent_at, mail.State.DUE: mail.due_at}.get(mail.State(mail.state), mail.sending_at)
         refused = (f"not taken {mail.refusals} times, last: {mail.last_refusal}",) if mail.refusals else ()
-        yield Row(at, "mail", f"Mail {mail.kind}", now=mail.state, details=refused)
+        yield Row(at or mail.due_at, "mail", f"Mail {mail.kind}", now=mail.state, details=refused)
+    for sending in earlier_sendings(acts):
+        yield Row(sending.at, "mail", f"Mail {sending.kind}", now="sent", details=("sent again since",))
 
 
-def _acts(asked: _Asked) -> Iterator[Row]:
+def _acts(asked: _Asked) -> list[StaffAct]:
     acts = StaffAct.objects.filter(order_id=asked.order.pk, at__lte=asked.until)
-    if asked.money_only:
-        acts = acts.filter(act__in=_MONEY_ACTS)
-    for act in acts.order_by("-at", "-id")[: asked.most]:
-        moved = changes(act.before, act.after, asked.order.currency)
-        changed = [f"{one.what}: {one.before} → {one.after}" for one in moved] or ["changed no row of the order"]
-        note = [f"“{act.note}”"] if act.note else []
-        where = f" from {act.address}" if act.address and asked.addresses else ""
-        details = (*note, act.subject, *changed)
-        yield Row(act.at, "staff", f"Staff: {act.act}", f"{act.actor_name}{where}", details=details)
+    return list(acts.order_by("-at", "-id")[: asked.most])
+
+
+def _act(act: StaffAct, asked: _Asked) -> Row:
+    moved = changes(act.before, act.after, asked.order.currency)
+    changed = [f"{one.what}: {one.before} → {one.after}" for one in moved] or ["changed no row of the order"]
+    note = [f"“{act.note}”"] if act.note else []
+    where = f" from {act.address}" if act.address and asked.addresses else ""
+    details = (*note, act.subject, *changed)
+    return Row(act.at, "staff", f"Staff: {act.act}", f"{act.actor_name}{where}", details=details)
 
 
 def _stopped(asked: _Asked) -> Iterator[Row]:
     counts = DuplicatesStopped.objects.filter(order=asked.order, last_at__lte=asked.until)
     for one in counts.order_by("-last_at")[: asked.most]:
-        requests = "request" if one.count == 1 else "requests"
-        what = f"{one.count} duplicate {requests} stopped by layer {one.layer}: {_LAYERS.get(one.layer, 'another')}"
-        since = f"the first at {one.first_at:%H:%M:%S}; counted in batches, so about"
+        requests = "repeated request was" if one.count == 1 else "repeated requests were"
+        why = _STOPPED.get(one.layer, "another guard met it")
+        what = f"{one.count} {requests} stopped: {why} (layer {one.layer})"
+        since = f"the first at {when_text(one.first_at)}; counted in batches, so about"
         yield Row(one.last_at, "stopped", what, key=one.last_key, details=(since,) if one.count > 1 else ())
 
 

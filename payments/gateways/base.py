@@ -11,6 +11,9 @@ from django.utils.module_loading import import_string
 
 from payments.gateways.transport import Deadline
 
+# Begins the note of a call whose answer never came.
+NO_ANSWER = "no answer: "
+
 
 @dataclass(frozen=True)
 class Call:

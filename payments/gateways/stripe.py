@@ -21,6 +21,7 @@ from django.conf import settings
 
 from payments.errors import Declined, GatewayError, Invalid, KeyInUse, KeyReused, NothingSent, Undecided, WrongState
 from payments.gateways.base import (
+    NO_ANSWER,
     Call,
     Charge,
     Event,
@@ -287,7 +288,7 @@ class StripeGateway:
             note = "replayed" if _replayed(answer) else ""
             return answer, None, False
         except (NothingSent, Undecided) as error:
-            note = f"no answer: {error}"
+            note = f"{NO_ANSWER}{error}"
             return None, error, True
         except stripe.StripeError as error:
             status, request_id = error.http_status, error.request_id or ""

@@ -18,13 +18,14 @@ from django.db import connections
 from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
 
-from orders.ends import end_unpaid
 from orders.models import Order
+from payments.close import Wish
 from payments.complete import ask_stripe, complete_due
 from payments.disputes import follow_disputes
 from payments.management.outside import Answer, Bank, Browser, Shopper, Unexpected
 from payments.models import Asker, Attempt, Break, Payment, WebhookEvent
 from payments.row_lock import locked_order
+from payments.settle import carry_out_closing
 from payments.sweep import sweep
 from shop.env import env
 from shop.ids import new_id, new_reference
@@ -164,7 +165,9 @@ def _charged_and_canceled(scene: Scene, stock: int) -> tuple[str, str]:
         with scene.bank.webhooks_held_back():
             told = shopper.press()
             with locked_order(order_id) as order:
-                if told.status == 202 and end_unpaid(order, Order.Status.CANCELED, timezone.now()):
+                if told.status == 202 and order.status == Order.Status.PENDING:
+                    order.closing_by, order.closing_reason = "shopper", Wish.CANCEL.value
+                    carry_out_closing(order)
                     return order_id, sku
     raise Unexpected("canceling before the money is found", told)
 

@@ -350,6 +350,7 @@ def test_the_story_says_who_wished_and_who_ended_it(book: Book) -> None:
         ("claimed", "started"),
         ("settled", "requires_action"),
         ("closing", "cancel"),
+        ("order ended", "canceled"),
         ("settled", "canceled"),
     ]
 

@@ -17,12 +17,15 @@ from django.utils import timezone
 from orders.models import Order
 from orders.ownership import Shopper
 from payments.breaks import resolve_break
-from payments.complete import complete_due
+from payments.complete import ask_stripe, complete_due
 from payments.desk.cases import WORDS, Case
+from payments.desk.times import when_text
 from payments.disputes import follow_disputes
 from payments.duplicates import refund_duplicate
 from payments.models import Asker, Attempt, Break, Payment, Refund
 from payments.refund import Ask, follow_refunds, refund_once
+from payments.row_lock import locked_order
+from payments.settle import carry_out_closing
 from shop.acts import Act, Who
 from shop.ids import new_id
 from tests.book import Book
@@ -360,7 +363,7 @@ def test_a_second_charge_is_found_by_its_own_id_and_both_are_shown(book: Book) -
     said = page(found.subject)
     good = payment_of(Order.objects.get(number=number))
     assert said.headline == WORDS[Case.SECOND_DONE].headline
-    for shown in (found.subject, str(good.charge_id), found.evidence["refund"]["id"], "second charge", "money back"):
+    for shown in (found.subject, str(good.charge_id), found.evidence["refund"]["id"], "second charge", "refund"):
         assert shown in said.html
 
 
@@ -370,9 +373,71 @@ def test_what_is_not_known_says_what_will_happen_and_when_the_next_look_is(book:
     said = page(number)
     due = attempt.next_look_at
     assert due is not None
-    assert f"Next look: {due:%H:%M:%S} UTC" in said.html
-    assert f"{attempt.claimed_at + datetime.timedelta(minutes=10):%H:%M} UTC" in said.html
-    assert "cancel it at Stripe" in said.html
+    assert f"Next look: {when_text(due)}" in said.html
+    end = attempt.claimed_at + datetime.timedelta(minutes=10)
+    assert f"If it is still not known at {when_text(end)}, we cancel it at Stripe" in said.html
+
+
+def test_what_is_past_its_end_is_overdue_and_another_day_is_named(book: Book) -> None:
+    number = not_known(book)
+    now = timezone.now()
+    ago, ahead = now - datetime.timedelta(days=2), now + datetime.timedelta(days=1)
+    Attempt.objects.update(claimed_at=ago, next_look_at=ahead)
+    said = page(number).html
+    assert (
+        f"It is overdue, for we were to cancel it at Stripe at {when_text(ago + datetime.timedelta(minutes=10))}"
+        in unescape(said)
+    )
+    assert "on-call presses Ask Stripe now" in said
+    assert f"Next look: {ahead:%Y-%m-%d %H:%M:%S} UTC" in said
+    assert "If it is still not known" not in said
+    Attempt.objects.update(next_look_at=ago)
+    assert f"Next look: {when_text(ago)}, which is due now" in page(number).html
+
+
+def test_a_full_refund_reads_as_one_charge_and_what_went_back(book: Book) -> None:
+    letter = page(refunded(book)).letter
+    charged, given_back = letter.index("Charged:\n- £12.50"), letter.index("Given back:\n- £12.50")
+    assert charged < given_back
+    assert "canceled" not in letter and "expired" not in letter
+    assert "The order expired before your payment reached us." in page(late_money(book)).letter
+
+
+def test_who_was_not_charged_hears_whether_the_order_can_be_paid(book: Book) -> None:
+    for built in (none, hold_alone):
+        number = built(book)
+        order = Order.objects.get(number=number)
+        assert (
+            f"is still open: you can pay it on its page until {order.expires_at.day} {order.expires_at:%B}"
+            in page(number).letter
+        )
+        Order.objects.filter(pk=order.pk).update(expires_at=timezone.now())
+        assert "still open" not in page(number).letter
+        Order.objects.filter(pk=order.pk).update(status="canceled")
+        assert "The order was canceled." in page(number).letter
+    assert "still open" not in page(not_known(book)).letter
+
+
+def test_an_order_that_late_money_revived_is_told_so(book: Book) -> None:
+    number = not_known(book)
+    order = Order.objects.get(number=number)
+    with locked_order(order.pk) as locked:
+        locked.closing_by, locked.closing_reason = "clara", "cancel"
+        carry_out_closing(locked)
+    ask_stripe(order, Asker.WEBHOOK)
+    said = page(number)
+    assert said.headline == WORDS[Case.ONE].headline
+    assert "The order was canceled before your payment reached us. We still had the goods, so it stands" in said.letter
+    assert f"Order {number}: It was canceled by clara at" in said.html
+
+
+def test_an_open_charge_without_an_order_is_to_act_on_and_links_its_page(book: Book) -> None:
+    charge = no_order(book)
+    html = page(charge).html
+    assert re.search(r'<span class="desk-tag bad">Act</span> A charge that belongs to no order', html)
+    assert 'href="/admin/desk/runbook/open-break-missing-local/">What to do' in html
+    resolved("of the old shop")
+    assert re.search(r'<span class="desk-tag doubt">Look</span> A charge that belongs to no order', page(charge).html)
 
 
 def test_the_page_asks_stripe_nothing_and_says_when_it_was_last_asked(book: Book) -> None:

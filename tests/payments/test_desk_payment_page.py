@@ -11,9 +11,13 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.utils import timezone
 
-from orders.models import Order
-from payments.complete import complete_attempt
+from orders.mail_again import mail_snapshot, make_due_again
+from orders.models import Mail, Order
+from orders.order_story import story_of as order_story
+from payments.close import Wish, close_order
+from payments.complete import ask_stripe, complete_attempt, complete_due
 from payments.desk.story import Row, moment_of, story_of
+from payments.desk.times import when_text
 from payments.models import (
     Asker,
     Attempt,
@@ -28,10 +32,14 @@ from payments.models import (
 from payments.pay import new_payment, open_ahead
 from payments.reconcile import reconcile_order
 from payments.refund import Ask, follow_refunds, refund_once
-from shop.models import StaffAct
-from tests.book import REFUND, Book
+from payments.row_lock import locked_order
+from payments.settle import carry_out_closing
+from shop.acts import Act, Who
+from shop.ids import new_id
+from shop.models import Product, StaffAct
+from tests.book import CONFIRM, REFUND, Book
 from tests.orders.making import make_attempt, make_order
-from tests.payments.paying import complete, placed_order, press
+from tests.payments.paying import cancel, complete, placed_order, press
 from tests.payments.planting import paid_order, payment_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -90,6 +98,20 @@ def test_an_unknown_outcome_is_said_to_be_unknown(book: Book, short_confirm: Non
     text = read(page_of(staff_with(), order))
     assert "Stripe has not said yet whether it charged" in text
     assert "failed" not in text.lower()
+    due = Attempt.objects.get().next_look_at
+    assert due is not None and f"Next look: {when_text(due)}." in text
+
+
+def test_each_refund_is_listed_with_its_state_and_who_asked_for_it(book: Book) -> None:
+    order = paid_order()
+    ada = User.objects.create_user("ada")
+    refund_once(payment_of(order), Ask("one", "f", 100, "duplicate", ada.pk))
+    book.rule("reset", REFUND, when="before", times=None)
+    refund_once(payment_of(order), Ask("two", "f", 200, "duplicate", None))
+    said = read(page_of(staff_with(), order))
+    first, second = Refund.objects.order_by("created_at")
+    assert f"£1.00 gone back {first.created_at:%Y-%m-%d %H:%M:%S} ada" in said
+    assert f"£2.00 not known yet {second.created_at:%Y-%m-%d %H:%M:%S} nobody of staff" in said
 
 
 @pytest.mark.parametrize(
@@ -193,6 +215,109 @@ def test_what_can_be_done_now_is_a_link_and_the_rest_says_why_not(book: Book) ->
     assert f"/admin/desk/refund/{payment_of(order).pk}/" not in html
 
 
+# --- Orders that were given up ----------------------------------------------------------------------------------------
+
+
+def lost_press(book: Book) -> tuple[Order, Client]:
+    """Charged, and nobody here knows it yet."""
+    order, client = placed_order()
+    book.rule("reset", CONFIRM, when="after", times=4)
+    assert press(client, order).status_code == 202
+    book.clear_rules()
+    return order, client
+
+
+def ended_as_if(order: Order, wish: str, by: str) -> None:
+    """As a database would have it that came back without the news of the press."""
+    with locked_order(order.pk) as locked:
+        locked.closing_by, locked.closing_reason = by, wish
+        carry_out_closing(locked)
+
+
+def test_a_canceled_order_says_whose_wish_it_was(book: Book) -> None:
+    order, client = placed_order()
+    open_ahead(order.pk)
+    assert cancel(client, order).json()["status"] == "canceled"
+    ended = order.payment_events.get(kind="order ended")
+    assert (ended.from_state, ended.to_state, ended.asked_by, ended.actor) == (
+        "pending",
+        "canceled",
+        "shopper",
+        "shopper",
+    )
+    assert texts(order).count("Order canceled by the shopper") == 1
+    assert "Order canceled" not in texts(order)  # not told twice
+    assert "Order canceled by the shopper" in texts(order, money_only=True)
+    assert [moment.what for moment in order_story(order, [])].count("Order pending → canceled") == 1
+
+
+def test_an_order_that_staff_cancel_names_them_and_one_that_ran_out_nobody(book: Book) -> None:
+    named, ran_out = placed_order()[0], placed_order()[0]
+    close_order(named.pk, Wish.CANCEL, by="clara", asked_by=Asker.STAFF)
+    close_order(ran_out.pk, Wish.EXPIRE, by="expiry", asked_by=Asker.COMPLETER)
+    assert "Order canceled by clara" in texts(named)
+    assert "Order expired by itself, for its time was over" in texts(ran_out)
+    asked_by = PaymentEvent.objects.filter(kind="order ended").values_list("asked_by", flat=True)
+    assert set(asked_by) == {"staff", "completer"}
+
+
+def test_late_money_that_revives_an_order_is_told_with_its_end(book: Book) -> None:
+    order, _ = lost_press(book)
+    ended_as_if(order, "cancel", "shopper")
+    for _ in range(3):
+        ask_stripe(order, Asker.WEBHOOK)
+    order.refresh_from_db()
+    assert order.status == "paid"
+    late = "Late money: the order was canceled and its goods were still here, so it is revived and paid"
+    told = texts(order)
+    assert told.index("Order canceled by the shopper") < told.index(late)
+    assert told.count(late) == 1
+    row = next(row for row in rows_of(order) if row.what == late)
+    assert (row.was, row.now) == ("canceled", "paid")
+    assert "Late money: order canceled → paid" in [moment.what for moment in order_story(order, [])]
+    said = read(page_of(staff_with(), order))
+    assert "Paid. It was canceled by the shopper at" in said
+    assert "The money came after that, and its goods were still here: it is revived." in said
+
+
+def test_late_money_that_goes_back_is_told_with_its_end(book: Book) -> None:
+    order, _ = lost_press(book)
+    ended_as_if(order, "expire", "expiry")
+    Product.objects.update(stock=0)
+    for _ in range(3):
+        ask_stripe(order, Asker.WEBHOOK)
+        complete_due(Asker.COMPLETER)
+    late = "Late money: the order was expired and its goods are gone, so all of the money goes back"
+    told = texts(order)
+    assert told.count(late) == 1
+    refund = next(row for row in rows_of(order) if row.what == "Refund of £12.50 due")
+    assert refund.details[0] == "by itself, for the money came late"
+    said = read(page_of(staff_with(), order))
+    assert "The order is expired. Money came all the same, and all of it has gone back." in said
+
+
+def test_each_sending_of_a_mail_stays_in_both_stories(book: Book) -> None:
+    order, _ = placed_order()
+    hours = [timezone.now() - datetime.timedelta(hours=hour) for hour in (3, 2, 1)]
+    mail = Mail.objects.create(order=order, kind="receipt", due_at=hours[0], state="sent", sent_at=hours[0])
+    user = User.objects.create_user("ada")
+
+    def again() -> bool:
+        who, key = Who(user, None, ""), new_id()
+        return make_due_again(mail.pk, Act("x", who, "mail", lambda: mail_snapshot(mail.pk), order.pk, key))
+
+    for hour in hours[1:]:
+        assert again()
+        assert not again()  # it is due already; that act too is written down
+        Mail.objects.filter(pk=mail.pk).update(state="sent", sent_at=hour)
+    assert [row.at for row in rows_of(order) if row.what == "Mail receipt" and row.now == "sent"] == hours
+    told = order_story(order, list(StaffAct.objects.all()))
+    assert [one.at for one in told if one.what == "Mail sent: receipt"] == hours
+    assert again()
+    Mail.objects.filter(pk=mail.pk).update(state="dropped", sending_at=timezone.now())
+    assert [row.now for row in rows_of(order) if row.what == "Mail receipt"] == ["sent", "sent", "sent", "dropped"]
+
+
 # --- The story --------------------------------------------------------------------------------------------------------
 
 
@@ -276,7 +401,7 @@ def test_every_source_is_in_the_story(book: Book) -> None:
         "Webhook payment_intent.succeeded received",
         "Webhook payment_intent.succeeded worked on 2 tries nothing to do",
         "Webhook charge.refunded received not done yet, next try",
-        "4 duplicate requests stopped by layer 2: idempotency key",
+        "4 repeated requests were stopped: its key had been answered, or was at work (layer 2)",
         "Break found: Status re_1",
         "Break resolved: Status re_1 looked into it",
         "Staff: cancel “the shopper rang”",
@@ -378,8 +503,9 @@ def test_the_page_costs_so_many_reads_however_much_has_happened(book: Book, djan
         client.get(path)
 
 
-# Session, user, permissions twice; the payment twice, for Django reads it again; one of each source; ten of the offers.
-READS = 32
+# Session, user, permissions twice; the payment twice, for Django reads it again; the order's
+# past; one of each source; ten of the offers.
+READS = 34
 
 
 def test_nobody_without_the_permission_sees_it(book: Book) -> None:
@@ -500,8 +626,8 @@ def test_looks_for_refunds_and_disputes_are_in_the_story_but_not_the_sweep_s(boo
     follow_refunds(payment_of(order), Asker.SWEEP)
     looks = [row for row in rows_of(order) if row.what.startswith("Stripe: list")]
     assert [(row.what, row.by, row.http_status) for row in looks] == [
-        ("Stripe: list the refunds", "staff ada", 200),
-        ("Stripe: list the disputes", "staff ada", 200),
+        ("Stripe: list the refunds", "ada", 200),
+        ("Stripe: list the disputes", "ada", 200),
     ]
     assert all(row.request_id for row in looks)
 
