@@ -18,6 +18,7 @@ from payments.models import Attempt, Break, WebhookEvent
 UNDECIDED_AT_MOST = datetime.timedelta(minutes=15)
 WEBHOOK_LAG_AT_MOST = datetime.timedelta(minutes=15)
 REFUND_UNDECIDED_AT_MOST = datetime.timedelta(minutes=15)
+DISPUTE_DUE_WITHIN = datetime.timedelta(days=3)
 MAIL_LATE_AT_MOST = datetime.timedelta(minutes=15)
 
 # Every alarm that there is, the most urgent first, and its headline.
@@ -37,6 +38,7 @@ ALARMS = {
     "webhook-lag": "Events from Stripe wait for too long",
     "breaker-open": "Stripe does not answer",
     "refund-undecided": "A refund has been undecided for too long",
+    "dispute": "A dispute must be answered",
     "mail-stuck": "A mail may or may not have gone out",
     "mail-late": "Mails are not being sent",
     "kept-too-long": "A press of Pay is past its time and still not decided",

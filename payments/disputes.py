@@ -54,6 +54,8 @@ def write_dispute(
         row = Dispute.objects.filter(dispute_id=seen.id).first()
         before = row.status if row else ""
         if row is not None and ((row.status, row.amount_minor) == _facts(seen) or _is_older(seen.status, row.status)):
+            if row.status == seen.status and row.due_at != due_at(seen):  # a new last day is no step of the dispute
+                Dispute.objects.filter(pk=row.pk).update(due_at=due_at(seen))
             _flag_money_lost_twice(order, locked, row.dispute_id, row.status)  # a refund may have ended since
             return False
         Dispute.objects.update_or_create(
@@ -64,6 +66,7 @@ def write_dispute(
                 "reason": seen.reason[:40],
                 "amount_minor": seen.amount_minor,
                 "currency": seen.currency,
+                "due_at": due_at(seen),
                 "opened_at": datetime.datetime.fromtimestamp(seen.created, datetime.UTC),
             },
         )
@@ -80,6 +83,11 @@ def write_dispute(
         _flag_money_lost_twice(order, locked, seen.id, seen.status)
     log.warning("dispute", dispute=seen.id, payment=payment.pk, order=payment.order_id, status=seen.status)
     return True
+
+
+def due_at(seen: SeenDispute) -> datetime.datetime | None:
+    """Until when the bank takes our evidence."""
+    return datetime.datetime.fromtimestamp(seen.due_by, datetime.UTC) if seen.due_by else None
 
 
 def _facts(seen: SeenDispute) -> tuple[str, int]:

@@ -7,6 +7,7 @@ The row is the record: there is no table of idempotency keys and no outbox. A ro
 Each constraint is named by what it guarantees, so that the database's error reads as a sentence.
 """
 
+import datetime
 import hashlib
 from typing import Any, ClassVar
 
@@ -424,6 +425,7 @@ class RefundProposal(models.Model):
 # Won: the money is back. A warning is only a question of the bank's: no money has moved, and a refund answers it best.
 NOT_WITHHELD = ("won", "warning_needs_response", "warning_under_review", "warning_closed")
 DECIDED = ("won", "lost", "prevented", "warning_closed")
+TO_ANSWER = ("needs_response", "warning_needs_response")
 
 
 class DisputeQuerySet(models.QuerySet["Dispute"]):
@@ -433,6 +435,32 @@ class DisputeQuerySet(models.QuerySet["Dispute"]):
 
     def undecided(self) -> "DisputeQuerySet":
         return self.exclude(status__in=DECIDED)
+
+    def to_answer(self) -> "DisputeQuerySet":
+        """The bank waits for what we say to it."""
+        return self.filter(status__in=TO_ANSWER)
+
+
+_STATUS_WORDS = {
+    "needs_response": "the bank waits for our answer",
+    "warning_needs_response": "the bank only asks so far, and waits for our answer",
+    "under_review": "answered: the bank decides",
+    "warning_under_review": "answered: the bank looks at it",
+    "won": "decided for us",
+    "lost": "decided for the shopper",
+    "prevented": "given back before it began",
+    "warning_closed": "closed, and nothing was taken",
+}
+_REASON_WORDS = {
+    "fraudulent": "the shopper says that they did not pay it",
+    "unrecognized": "the shopper does not recognise it",
+    "duplicate": "the shopper says that they were charged twice",
+    "product_not_received": "the shopper says that nothing came",
+    "product_unacceptable": "the shopper says that the goods are not as described",
+    "credit_not_processed": "the shopper waits for a refund",
+    "subscription_canceled": "the shopper says that they had canceled",
+    "general": "no reason named",
+}
 
 
 class Dispute(models.Model):
@@ -448,6 +476,7 @@ class Dispute(models.Model):
     status = models.CharField(max_length=24)
     reason = models.CharField(max_length=40, blank=True)
     opened_at = models.DateTimeField()
+    due_at = models.DateTimeField(null=True, blank=True)  # evidence is taken until then; null where Stripe named no day
     noticed_at = models.DateTimeField(auto_now_add=True)
 
     objects: ClassVar[models.Manager["Dispute"]] = DisputeQuerySet.as_manager()
@@ -457,7 +486,24 @@ class Dispute(models.Model):
         constraints = [models.UniqueConstraint(fields=["dispute_id"], name="one_row_per_dispute")]
 
     def __str__(self) -> str:
-        return f"dispute of {money_text(self.amount_minor, self.currency)}: {self.status}"
+        return f"dispute of {money_text(self.amount_minor, self.currency)}: {self.status_text}"
+
+    @property
+    def status_text(self) -> str:
+        return _STATUS_WORDS.get(self.status, self.status.replace("_", " "))
+
+    @property
+    def reason_text(self) -> str:
+        return _REASON_WORDS.get(self.reason, self.reason.replace("_", " "))
+
+    @property
+    def act_text(self) -> str:
+        """What somebody must do about it; empty where nobody must."""
+        if self.status not in TO_ANSWER:
+            return ""
+        if self.due_at is None:
+            return "Act: answer in Stripe (finance); its last day stands there"
+        return f"Act: answer in Stripe by {self.due_at.astimezone(datetime.UTC):%Y-%m-%d %H:%M} UTC (finance)"
 
 
 class Asker(models.TextChoices):

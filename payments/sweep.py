@@ -19,7 +19,7 @@ from django.utils import timezone
 from payments import compare
 from payments.breaks import BY_SWEEP, PLAIN, Difference, open_break
 from payments.compare import Round, Verdict
-from payments.disputes import write_dispute
+from payments.disputes import due_at, write_dispute
 from payments.duplicates import refund_duplicate
 from payments.errors import GatewayError
 from payments.gateways.base import SeenDispute, Window, gateway
@@ -104,7 +104,7 @@ def _sweep_disputes(round_: Swept, page: list[SeenDispute]) -> None:
     charges = [seen.charge_id for seen in page]
     payments = {row.charge_id: row for row in Payment.objects.filter(charge_id__in=charges)}
     known = {
-        row.dispute_id: (row.status, row.amount_minor)
+        row.dispute_id: (row.status, row.amount_minor, row.due_at)
         for row in Dispute.objects.filter(dispute_id__in=[seen.id for seen in page])
     }
     for seen in page:
@@ -112,7 +112,7 @@ def _sweep_disputes(round_: Swept, page: list[SeenDispute]) -> None:
         if payment is None:
             continue
         round_.checked += 1
-        if known.get(seen.id) != (seen.status, seen.amount_minor) and not round_.dry_run:
+        if known.get(seen.id) != (seen.status, seen.amount_minor, due_at(seen)) and not round_.dry_run:
             round_.changed += write_dispute(payment, seen, Asker.SWEEP)
 
 

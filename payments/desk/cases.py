@@ -11,6 +11,7 @@ class Case(StrEnum):
     SECOND_KEPT = "second charge, resolved by a person"
     SECOND_DONE = "second charge, gone back"
     OPEN = "not known yet"
+    DISPUTE_TO_ANSWER = "dispute to answer"
     DISPUTED = "disputed"
     DISPUTE_LOST = "dispute lost"
     TWO_ORDERS = "two orders"
@@ -37,6 +38,12 @@ class Words:
 ALSO_A_HOLD = (
     "Your bank may also show a line for a try that took nothing:\n{holds}\n"
     "That is a reservation, not a payment. It goes away by itself after some days."
+)
+
+_DISPUTED = (
+    "You were charged for {order}:\n{charges}\n\n"
+    "Your bank is looking into this at your request. Until it has decided we cannot give the money back as well."
+    " Your bank tells you what it decides."
 )
 
 # Never "failed", never a promise of days, and of a bank's days no more than "some days".
@@ -83,12 +90,15 @@ WORDS: dict[Case, Words] = {
         "We do not know yet what became of your payment for {order}. We keep asking, and write to you as soon as we"
         " know. You will not be charged twice for it, and you need do nothing until then.",
     ),
+    Case.DISPUTE_TO_ANSWER: Words(
+        "Charged, and disputed: the bank waits for our answer",
+        "Not answered in time it is lost. While it is open the amount cannot be refunded too: it would be lost twice.",
+        _DISPUTED,
+    ),
     Case.DISPUTED: Words(
         "Charged, and disputed at the shopper's bank",
         "The bank has not decided. While it is open the amount cannot be refunded as well: it would be lost twice.",
-        "You were charged for {order}:\n{charges}\n\n"
-        "Your bank is looking into this at your request. Until it has decided we cannot give the money back as well."
-        " Your bank tells you what it decides.",
+        _DISPUTED,
     ),
     Case.DISPUTE_LOST: Words(
         "Charged, and the bank gave the money to the shopper",

@@ -59,6 +59,11 @@ class Picture:
         ]
         return near if len(near) > 1 else []
 
+    @property
+    def to_do(self) -> list[str]:
+        """What somebody must do about its disputes."""
+        return [dispute.act_text for money in self.monies for dispute in money.disputes if dispute.act_text]
+
     def disputed(self, *statuses: str) -> bool:
         return any(dispute.status in statuses for money in self.monies for dispute in money.disputes)
 
@@ -73,6 +78,7 @@ RULES: list[tuple[Case, Callable[[Picture], bool]]] = [
     (Case.SECOND_KEPT, lambda it: it.has(Kind.SECOND, State.KEPT)),
     (Case.SECOND_DONE, lambda it: it.has(Kind.SECOND)),
     (Case.OPEN, lambda it: it.has(Kind.OPEN)),
+    (Case.DISPUTE_TO_ANSWER, lambda it: bool(it.to_do)),
     (Case.DISPUTED, lambda it: it.disputed(*_UNDECIDED)),
     (Case.DISPUTE_LOST, lambda it: it.disputed("lost", "prevented")),
     (Case.TWO_ORDERS, lambda it: bool(it.bought_close_together) and not all(it.refunded)),
@@ -108,7 +114,13 @@ class Answer:
     @property
     def tone(self) -> str:
         """Whether somebody must act (bad), somebody must wait (doubt), or nothing is to be done (good)."""
-        if self.case in (Case.DIFFERENT, Case.SECOND_PREPARED, Case.REFUND_STUCK, Case.NO_ORDER):
+        if self.case in (
+            Case.DIFFERENT,
+            Case.SECOND_PREPARED,
+            Case.DISPUTE_TO_ANSWER,
+            Case.REFUND_STUCK,
+            Case.NO_ORDER,
+        ):
             return "bad"
         waiting = (
             *(Case.SECOND_SENT, Case.SECOND_KEPT, Case.OPEN, Case.DISPUTED),
@@ -140,7 +152,8 @@ def answer(picture: Picture) -> Answer:
     if past := _past_in_letter(about, case):
         body += f"\n\n{past}"
     reference = _and([money.order.number for money in about.monies])
-    return Answer(case, words.headline, f"{words.meaning} {_past(about)}".strip(), _framed(body, reference))
+    meaning = " ".join([*(f"{one}." for one in picture.to_do), words.meaning, _past(about)]).strip()
+    return Answer(case, words.headline, meaning, _framed(body, reference))
 
 
 def _past(picture: Picture) -> str:
@@ -149,9 +162,10 @@ def _past(picture: Picture) -> str:
     return " ".join(f"Order {number}: {words}" for number, words in named if words)
 
 
+_OF_DISPUTES = (Case.DISPUTE_TO_ANSWER, Case.DISPUTED, Case.DISPUTE_LOST)
 _SECOND = (Case.SECOND_PREPARED, Case.SECOND_SENT, Case.SECOND_KEPT, Case.SECOND_DONE)
 # Here the text speaks of other things first: what has gone back of the charges themselves comes after.
-_MAY_HAVE_GONE_BACK = (*_SECOND, Case.TWO_ORDERS, Case.DISPUTED, Case.DISPUTE_LOST)
+_MAY_HAVE_GONE_BACK = (*_SECOND, Case.TWO_ORDERS, *_OF_DISPUTES)
 
 
 def _back_of_charges(picture: Picture) -> list[Line]:
@@ -166,7 +180,7 @@ def _about(picture: Picture, case: Case) -> Picture:
     elif case == Case.TWO_ORDERS:
         together = {order.pk for order in picture.bought_close_together}
         chosen = [money for money in picture.monies if money.order.pk in together]
-    elif case in (Case.DISPUTED, Case.DISPUTE_LOST):
+    elif case in _OF_DISPUTES:
         chosen = [money for money in picture.monies if money.disputes]
     else:
         kind = _KINDS.get(case, Kind.CHARGE)

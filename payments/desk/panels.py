@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
-from django.db.models import F, Min, QuerySet
+from django.db.models import Count, F, Min, Q, QuerySet
 
 from orders.models import Mail, Order
 from payments.alarms import (
+    DISPUTE_DUE_WITHIN,
     MAIL_LATE_AT_MOST,
     REFUND_UNDECIDED_AT_MOST,
     Alarm,
@@ -87,6 +88,9 @@ class Board:
     refunds_not_given: Listed
     proposals: Listed
     disputes: Listed
+    to_answer: int  # disputes
+    first_answer_due: datetime.datetime | None
+    answers_without_a_day: int
     mails_stuck: Listed
     mails_late: Listed
     breaker_is_open: bool
@@ -101,6 +105,15 @@ class Board:
             yield Alarm("breaker-open", "presses are told at once that nothing can be charged")
         if self.oldest_doubtful_refund and self.now - self.oldest_doubtful_refund > REFUND_UNDECIDED_AT_MOST:
             yield Alarm("refund-undecided", f"the oldest for {age_text(self.now - self.oldest_doubtful_refund)}")
+        if self.answers_without_a_day or (
+            self.first_answer_due and self.first_answer_due < self.now + DISPUTE_DUE_WITHIN
+        ):
+            by = (
+                f"by {self.first_answer_due:%Y-%m-%d %H:%M} UTC"
+                if self.first_answer_due
+                else "by a day that Stripe says"
+            )
+            yield Alarm("dispute", f"{self.to_answer} to answer, the first {by}")
         if self.mails_stuck:
             yield Alarm("mail-stuck", f"{self.mails_stuck.count_text} in doubt")
         if self.mails_late:
@@ -139,6 +152,9 @@ def read_board() -> Board:
     not_given = Refund.objects.filter(outcome__in=NOT_GIVEN, finished_at__gte=now - NOT_GIVEN_FOR)
     mails = Mail.objects.select_related("order")
     waiting = WebhookEvent.objects.filter(state=WebhookEvent.State.STORED)
+    answers = Dispute.objects.to_answer().aggregate(
+        count=Count("pk"), first=Min("due_at"), without=Count("pk", filter=Q(due_at=None))
+    )
     return Board(
         now=now,
         vitals=vitals,
@@ -156,6 +172,9 @@ def read_board() -> Board:
                 "proposed_at"
             )
         ),
+        to_answer=answers["count"],
+        first_answer_due=answers["first"],
+        answers_without_a_day=answers["without"],
         disputes=listed(_with_order(Dispute.objects.undecided()).order_by("opened_at")),
         mails_stuck=listed(Mail.objects.in_doubt().select_related("order").order_by("sending_at")),
         mails_late=listed(mails.filter(state=Mail.State.DUE, due_at__lt=now - MAIL_LATE_AT_MOST).order_by("due_at")),

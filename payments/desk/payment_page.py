@@ -15,7 +15,7 @@ from payments.desk.offers import offers
 from payments.desk.past import Past, past_in_words, past_of
 from payments.desk.statement import next_look_text, what_comes_next
 from payments.desk.story import moment_of, story_of
-from payments.models import Attempt, Break, Outcome, Payment, Refund
+from payments.models import Attempt, Break, Dispute, Outcome, Payment, Refund
 from payments.refund import left_to_refund, withheld_minor
 from shop.money import money_text
 
@@ -50,6 +50,7 @@ def payment_page(request: HttpRequest, payment: Payment) -> dict[str, Any]:
         "at_stripe": [(name, one, stripe_page(one)) for name, one in _gateway_ids(payment)],
         "other_payments": [one for one in payments if one.pk != payment.pk],
         "offers": sorted(offers(order, request.user), key=lambda offer: offer.why_not != ""),
+        "disputes": list(Dispute.objects.filter(payment__in=payments).undecided().select_related("payment")),
         "breaks": [_shown(found) for found in _open_breaks(order)],
         "story": story,
         "money_only": money_only,

@@ -299,8 +299,12 @@ def _backs(money: Money) -> Iterator[Line]:
         name = f"Refund {refund.refund_id}" if refund.refund_id else "Refund"
         yield _back(Kind.BACK, refund, refund.finished_at or refund.created_at, f"{name}: {state}", state, money)
     for dispute in money.disputes:
-        words = f"Dispute {dispute.dispute_id}, {dispute.status.replace('_', ' ')}: {_words_of_dispute(dispute)}"
-        yield _back(Kind.DISPUTE, dispute, dispute.opened_at, words, None, money)
+        words = f"{_words_of_dispute(dispute)}. {dispute.reason_text.capitalize()} ({dispute.dispute_id})"
+        if dispute.act_text:
+            words = f"{dispute.act_text}. {words}"
+        # Stripe names whole seconds only: without this it may stand before the charge that it is about.
+        at = max(dispute.opened_at, dispute.payment.succeeded_at or dispute.opened_at)
+        yield _back(Kind.DISPUTE, dispute, at, words, None, money)
 
 
 _STATE_OF_REFUND: dict[str, State] = {
@@ -312,12 +316,12 @@ _STATE_OF_REFUND: dict[str, State] = {
 
 def _words_of_dispute(dispute: Dispute) -> str:
     if dispute.status == "won":
-        return "the bank has given the money to us again"
+        return "The bank has given the money to us again"
     if dispute.status in ("lost", "prevented"):
-        return "the bank has given the money to the shopper"
+        return "The bank has given the money to the shopper"
     if dispute.status.startswith("warning"):
-        return "the bank only asks, and has taken nothing back"
-    return "the bank has taken the money back until it decides"
+        return "The bank only asks, and has taken nothing back"
+    return "The bank has taken the money back until it decides"
 
 
 def _back(kind: Kind, row: Any, at: datetime.datetime, what: str, state: State | None, money: Money) -> Line:

@@ -89,7 +89,11 @@ class SeenCharge:
 
 @dataclass(frozen=True)
 class SeenDispute:
-    """A dispute as it was when the gateway answered; `status` and `reason` are the gateway's words."""
+    """A dispute as it was when the gateway answered; `status` and `reason` are the gateway's words.
+
+    Attributes:
+        due_by: until when evidence is taken, where the gateway says.
+    """
 
     id: str
     status: str
@@ -99,6 +103,7 @@ class SeenDispute:
     charge_id: str
     intent_id: str
     created: int
+    due_by: int | None = None
 
 
 @dataclass(frozen=True)

@@ -449,6 +449,7 @@ def _dispute(answer: Any) -> SeenDispute:
             charge_id=it["charge"] or "",
             intent_id=it["payment_intent"] or "",
             created=it["created"],
+            due_by=(it.get("evidence_details") or {}).get("due_by"),
         )
 
 

@@ -173,6 +173,14 @@ def disputed(book: Book, status: str = "") -> str:
     return order.number
 
 
+def dispute_under_review(book: Book) -> str:
+    number = disputed(book)
+    payment = Payment.objects.get(order__number=number)
+    book.move_dispute(payment.disputes.get().dispute_id, "under_review")
+    assert follow_disputes(payment, Asker.WEBHOOK)
+    return number
+
+
 def dispute_lost(book: Book) -> str:
     return disputed(book, "lost")
 
@@ -291,7 +299,8 @@ CASES: list[tuple[Case, Callable[[Book], str]]] = [
     (Case.SECOND_KEPT, second_kept),
     (Case.OPEN, not_known),
     (Case.OPEN, asked_by_the_bank),
-    (Case.DISPUTED, disputed),
+    (Case.DISPUTE_TO_ANSWER, disputed),
+    (Case.DISPUTED, dispute_under_review),
     (Case.DISPUTE_LOST, dispute_lost),
     (Case.TWO_ORDERS, two_orders),
     (Case.REFUND_STUCK, refund_stuck),
@@ -316,6 +325,7 @@ SAYS = {
     Case.SECOND_DONE: "has gone back to the same card",
     Case.SECOND_KEPT: "We have looked into the second one",
     Case.OPEN: "You will not be charged twice",
+    Case.DISPUTE_TO_ANSWER: "Your bank is looking into this",
     Case.DISPUTED: "Your bank is looking into this",
     Case.DISPUTE_LOST: "taken the money back from us",
     Case.TWO_ORDERS: "each was charged once",

@@ -174,6 +174,7 @@ def test_every_alarm_rings_on_its_own(staff: Client, settings: Any) -> None:
         "mail-stuck": lambda: mail("sending", sending_at=minutes_ago(2)),
         "mail-late": lambda: mail("due", due_at=minutes_ago(16)),
         "kept-too-long": lambda: make_attempt(make_order(), "requires_action", claimed_at=long_ago),
+        "dispute": lambda: dispute_due_in(days=2),
         "breaker-open": lambda: stripe_is_silent(settings.BREAKER_FAILURES),
     }
     plants |= {f"open-break-{kind.replace('_', '-')}": lambda kind=kind: found(kind) for kind in Break.Kind.values}
@@ -188,6 +189,31 @@ def test_every_alarm_rings_on_its_own(staff: Client, settings: Any) -> None:
 
 def found(kind: str, **fields: Any) -> Break:
     return Break.objects.create(kind=kind, subject=new_id(), **fields)
+
+
+def dispute_due_in(**time: float) -> Dispute:
+    due_at = timezone.now() + datetime.timedelta(**time) if time else None
+    return Dispute.objects.create(
+        payment=paid(),
+        dispute_id=new_id(),
+        amount_minor=1,
+        currency="GBP",
+        status="needs_response",
+        opened_at=minutes_ago(5),
+        due_at=due_at,
+    )
+
+
+def test_a_dispute_rings_once_its_last_day_is_near_or_not_known_and_until_it_is_answered(staff: Client) -> None:
+    dispute = dispute_due_in(days=5)
+    assert rings(staff) == []
+    assert "1 dispute to answer, the first by" in words(shown(staff))
+    for due_at in (None, timezone.now() - datetime.timedelta(hours=1)):
+        Dispute.objects.filter(pk=dispute.pk).update(due_at=due_at)
+        assert rings(staff) == ["dispute"]
+    Dispute.objects.filter(pk=dispute.pk).update(status="under_review")
+    assert rings(staff) == []
+    assert "to answer" not in words(shown(staff))
 
 
 def mail(state: str, **fields: Any) -> Mail:
@@ -206,7 +232,7 @@ def stop(name: str) -> None:
 
 def calm() -> None:
     note_answer(answered=True)
-    for model in (Break, WebhookEvent, Refund, Mail):
+    for model in (Break, WebhookEvent, Refund, Mail, Dispute):
         model.objects.all().delete() if model is not Refund else model.objects.update(
             phase="finished", outcome="failed"
         )
@@ -290,14 +316,17 @@ def test_refunds_proposals_and_disputes_are_listed(staff: Client) -> None:
         amount_minor=400,
         currency="GBP",
         status="needs_response",
+        reason="unrecognized",
         opened_at=minutes_ago(60),
+        due_at=datetime.datetime(2026, 12, 1, 12, 30, tzinfo=datetime.UTC),
     )
     text = words(shown(staff))
     for said in (
         f"£1.00 of {payment.order.number} , pending",
         f"£3.00 of {payment.order.number} , failed 5 min ago",
         f"£2.00 of {payment.order.number} , proposed by clara",
-        f"£4.00 of {payment.order.number} , needs_response",
+        f"£4.00 of {payment.order.number} : the bank waits for our answer.",
+        "Act: answer in Stripe by 2026-12-01 12:30 UTC (finance). The shopper does not recognise it, opened 1 h ago",
     ):
         assert said in text
 
@@ -332,13 +361,13 @@ def test_the_number_of_queries_does_not_grow_with_the_rows(staff: Client) -> Non
             dispute_id=f"dp_{n}",
             amount_minor=1,
             currency="GBP",
-            status="needs_response",
+            status="under_review",
             opened_at=minutes_ago(5),
         )
     assert asked() == empty == QUERIES
 
 
-QUERIES = 25
+QUERIES = 26
 
 
 # --- charts -----------------------------------------------------------------------------------------------------------

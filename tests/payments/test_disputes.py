@@ -1,5 +1,6 @@
 """Disputes: noticed by webhook and by Stripe's events, shown to staff, never paid twice (RULES R95, FAILURES 109)."""
 
+import datetime
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -90,7 +91,39 @@ def test_staff_see_it_on_the_payment(book: Book, staff: Client) -> None:
     page = staff.get(f"/admin/payments/payment/{quote(payment.pk)}/change/", headers={"Accept": "text/html"})
     text = page.content.decode()
     assert made["id"] in text
-    assert "needs_response" in text
+    assert f"Act: answer in Stripe by {due_of(made)} UTC (finance)." in text
+    assert "The bank waits for our answer: the shopper says that they did not pay it." in " ".join(text.split())
+
+
+def due_of(made: Json) -> str:
+    due = datetime.datetime.fromtimestamp(made["evidence_details"]["due_by"], datetime.UTC)
+    return f"{due:%Y-%m-%d %H:%M}"
+
+
+def test_who_asks_whether_it_was_charged_twice_sees_what_is_to_be_done_by_when(book: Book, staff: Client) -> None:
+    order, payment, made = disputed(book)
+    act = f"Act: answer in Stripe by {due_of(made)} UTC (finance)."
+    html = staff.get(f"/admin/desk/charged-twice/?q={order.number}", headers={"Accept": "text/html"}).content.decode()
+    head, lines = html[html.index('id="answer"') : html.index('id="lines"')], html[html.index('id="lines"') :]
+    assert ">Act</span>" in head and act in head
+    assert lines.index('scope="row">charge') < lines.index('scope="row">dispute')  # although Stripe tells whole seconds
+    assert act in lines and "needs_response" not in html.replace("needs response", "")
+    book.move_dispute(made["id"], "under_review")
+    told(book, payment)
+    html = staff.get(f"/admin/desk/charged-twice/?q={order.number}", headers={"Accept": "text/html"}).content.decode()
+    assert "Act: answer" not in html and ">Look</span>" in html
+
+
+def test_the_last_day_follows_stripe_s_and_is_no_step_in_the_story(book: Book) -> None:
+    order, payment, made = disputed(book)
+    assert Dispute.objects.get().due_at is not None
+    Dispute.objects.update(due_at=None)  # as of a dispute that was noticed before there was such a column
+    swept()
+    assert f"{Dispute.objects.get().due_at:%Y-%m-%d %H:%M}" == due_of(made)
+    Dispute.objects.update(due_at=None)
+    assert follow_disputes(payment, Asker.STAFF)
+    assert f"{Dispute.objects.get().due_at:%Y-%m-%d %H:%M}" == due_of(made)
+    assert PaymentEvent.objects.filter(order=order, kind="dispute").count() == 1
 
 
 @pytest.mark.parametrize(
