@@ -76,6 +76,15 @@ def _must_end(attempt: Attempt, verdict: Outcome) -> bool:
     return verdict == Outcome.UNKNOWN
 
 
+def ends_if_not_charged(attempt: Attempt) -> bool:
+    """Whether completing it now, if Stripe shows no charge, cancels its intent: for staff, before they ask."""
+    if attempt.outcome == Outcome.PROCESSING:
+        return False  # the bank has the last word
+    if attempt.outcome == Outcome.REQUIRES_ACTION:
+        return _must_end(attempt, Outcome.REQUIRES_ACTION)
+    return not _may_confirm_again(attempt)
+
+
 def _commit_payment_closing(payment: Payment, act: Act | None = None) -> None:
     with locked_order(payment.order_id), witnessed(act):
         Payment.objects.filter(pk=payment.pk, phase=Payment.Phase.OPEN).update(phase=Payment.Phase.CLOSING)

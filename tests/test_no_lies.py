@@ -303,6 +303,7 @@ NOT_ABOUT_PAYING = "log-in, goods, or what staff and developers read"
 
 # Where it stands -> what it says -> why it is true there. A new sentence goes in with its reason, or is put otherwise.
 STAFF = "read by staff, of a row whose end is definite"
+IF_SO = "read by staff before they ask Stripe: what would come of it if that is so"
 CLAIMS: dict[str, dict[str, str]] = {
     "orders/api.py": {"validation-failed, idempotency-key-missing, idempotency-key-invalid": NOT_ABOUT_PAYING},
     "orders/mail.py": {"You were not charged for order {number}": CHECKED},
@@ -322,6 +323,13 @@ CLAIMS: dict[str, dict[str, str]] = {
         "Our payment provider does not answer at the moment. Nothing was sent and you were not charged.": NOT_SENT
     },
     "payments/desk/figures.py": {"Declines by reason": STAFF},
+    "payments/desk/questions.py": {
+        "The order is being given up: if Stripe has not charged, its payment is canceled there.": IF_SO,
+        "is past its time: if Stripe has not charged, its payment is canceled there,": IF_SO,
+        "and the shopper may pay again": IF_SO,
+        "Nothing was charged. The shopper can pay again.": STAFF,
+        "Nothing was charged. The order is": STAFF,
+    },
     "payments/desk/refunds.py": {"Refused. Nothing went back.": STAFF},
     "payments/desk/cases.py": {
         "Not charged; the line is a hold that goes away": ALL_ENDED,
@@ -378,6 +386,9 @@ CLAIMS: dict[str, dict[str, str]] = {
     },
     "templates/503.html": {"Please try again in a few seconds.": SAME_AGAIN, "Try again": SAME_AGAIN},
     "templates/orders/_not_charged.html": {"You were not charged.": DEFINITE},
+    "templates/admin/desk/ask_many.html": {
+        "an older one that Stripe has not charged is canceled there, and its shopper may pay again.": IF_SO
+    },
     "templates/orders/mail/canceled.html": {"You were not charged for it.": CHECKED},
     "templates/orders/mail/canceled.txt": {"You were not charged for it.": CHECKED},
     "templates/orders/mail/finish-paying.html": {

@@ -6,19 +6,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from django import forms
+from django.conf import settings
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils import timezone
 
+from orders.attempts import OTHER_AMOUNT
 from orders.models import Order
+from payments.complete import ends_if_not_charged
 from payments.desk.acts import order_now, order_page
 from payments.desk.changes import Change, changes
 from payments.desk.forms import ActForm
 from payments.desk.offers import why_not_ask
 from payments.desk.once import Acting, Page, Told, payment_page
-from payments.models import Asker
+from payments.models import DEAD, Asker, Attempt, Outcome, Payment
 from payments.reconcile import Chosen, Reconciled, open_orders, reconcile_order
 from payments.snapshot import money_snapshot
 from shop.acts import Act, who_asks
@@ -48,7 +51,7 @@ def ask_order(request: HttpRequest, order_id: str) -> HttpResponse:
             now=order_now(order),
             will=[
                 "We look at everything of this order at Stripe, and settle what is so there.",
-                "It starts no payment: at most a press that got lost is finished, once. It may be repeated.",
+                f"It starts no new payment. {what_it_may_do(order)} It may be repeated.",
             ],
             why_not=why_not_ask(order.payments.first()),
             repeatable=True,
@@ -62,9 +65,50 @@ def ask_order(request: HttpRequest, order_id: str) -> HttpResponse:
         if not told.answered:
             text = f"Not all of it was answered: Stripe is silent, or somebody is at work on the order. {text}"
             return Told(text.strip(), messages.WARNING)
-        return Told(f"Stripe was asked. What changed: {text}." if text else "Stripe was asked. Nothing has changed.")
+        if not text:
+            return Told("Stripe was asked. Nothing has changed.")
+        return Told(f"{what_came_of_it(order.pk, told)} What changed: {text}.")
 
     return Acting(request, page, ActForm, carry_out).answer()
+
+
+def what_it_may_do(order: Order) -> str:
+    """What asking may move of this order as it is now, in one sentence."""
+    attempt = Attempt.objects.filter(order=order).undecided().select_related("payment", "order").first()
+    if order.is_closing:
+        return "The order is being given up: if Stripe has not charged, its payment is canceled there."
+    if attempt is None:
+        return "No press of it is undecided."
+    press = f"Press {attempt.number}"
+    if attempt.phase == Attempt.Phase.STARTED:
+        return f"{press} has sent nothing yet: if nobody works on it any more, it is released."
+    if ends_if_not_charged(attempt):
+        again = "and the shopper may pay again" if attempt.payment.phase == Payment.Phase.OPEN else "as was wished"
+        return f"{press} is past its time: if Stripe has not charged, its payment is canceled there, {again}."
+    if attempt.was_pending:
+        return f"{press} waits for the bank or the shopper: we only look."
+    minutes = int(settings.CONFIRM_AGAIN.total_seconds() // 60)
+    return (
+        f"{press} is younger than {minutes} minutes: if Stripe has not heard of it, this very press is finished, which"
+        " may charge, once."
+    )
+
+
+def what_came_of_it(order_id: str, told: Reconciled) -> str:
+    """The plain sentence before all that changed."""
+    order = Order.objects.get(pk=order_id)
+    attempt = Attempt.objects.filter(order=order).order_by("-number").first()
+    if order.is_paid and told.before["order"] != told.after["order"] == Order.Status.PAID:
+        return "It was charged, once: the order is paid."
+    if attempt is None or told.before["attempts"] == told.after["attempts"]:
+        return "Stripe was asked."
+    if attempt.outcome in DEAD and attempt.reason != OTHER_AMOUNT and not order.is_paid:
+        if order.status == Order.Status.PENDING and not order.is_closing:
+            return "Nothing was charged. The shopper can pay again."
+        return f"Nothing was charged. The order is {order.status}."
+    if attempt.is_live and attempt.outcome != Outcome.SUCCEEDED:
+        return "It is not decided yet."
+    return "Stripe was asked."
 
 
 # --- Several --------------------------------------------------------------------------------------------------------

@@ -111,7 +111,7 @@ def test_on_call_asks_stripe_and_a_lost_answer_becomes_one_charge(scenes, staff:
     page.goto(scene["page"])
     says(page, "Stripe has not said yet whether it charged")
     page.get_by_role("link", name="Ask Stripe now").first.click()
-    says(page, "at most a press that got lost is finished, once")
+    says(page, "this very press is finished, which may charge, once")
     page.get_by_role("button", name="Ask Stripe now").click()
     expect(page.locator(".messagelist")).to_contain_text("order: pending → paid")
     assert len(book.succeeded(scene["order"])) == 1

@@ -8,10 +8,11 @@ from django.utils import timezone
 
 from orders.models import Order
 from payments.desk import questions
-from payments.models import Attempt, PaymentEvent, Refund
+from payments.models import Attempt, Payment, PaymentEvent, Refund
 from payments.refund import Ask, refund_once
 from shop.models import StaffAct
-from tests.book import CREATE, REFUND, Book
+from tests.book import CONFIRM, CREATE, REFUND, Book
+from tests.orders.making import make_attempt, make_order
 from tests.payments.paying import let_leases_end, placed_order, press
 from tests.payments.planting import paid_order, payment_of
 from tests.payments.staff import address, at_once, clerk, fields_in, said, shown, words
@@ -40,10 +41,47 @@ def test_the_message_says_what_was_and_what_is(book: Book) -> None:
     path = address("ask-order", order.pk)
     answer = browser.post(path, shown(browser, path))
     assert answer.status_code == 303
+    assert said(answer).startswith("It was charged, once: the order is paid. What changed: ")
     assert "order: pending → paid" in said(answer) and "press 1: unknown → succeeded" in said(answer)
     row = StaffAct.objects.get()
     assert (row.act, row.actor_name, row.order_id) == ("ask Stripe", "clara", order.pk)
     assert (row.before["order"], row.after["order"]) == ("pending", "paid")
+
+
+def test_the_page_says_what_it_may_do_of_this_press_and_the_message_begins_plainly(book: Book) -> None:
+    order, client = placed_order()
+    book.rule("reset", CONFIRM, when="before", times=None)
+    press(client, order)
+    let_leases_end(order)
+    browser, path = clerk("clara", MAY), address("ask-order", order.pk)
+    young = "Press 1 is younger than 10 minutes: if Stripe has not heard of it, this very press is finished"
+    assert young in words(browser.get(path))
+    Attempt.objects.update(claimed_at=timezone.now() - datetime.timedelta(minutes=11))
+    page = browser.get(path)
+    assert "if Stripe has not charged, its payment is canceled there, and the shopper may pay again" in words(page)
+    answer = browser.post(path, fields_in(page))
+    assert said(answer).startswith("Nothing was charged. The shopper can pay again. What changed: ")
+    assert [one["status"] for one in book.intents(order.pk)] == ["canceled"]
+    assert "No press of it is undecided." in words(browser.get(path))
+
+
+@pytest.mark.parametrize(
+    ("outcome", "columns", "says"),
+    [
+        ("processing", {"was_pending": True}, "we only look"),
+        ("requires_action", {"was_pending": True}, "we only look"),
+        ("unknown", {"was_pending": True}, "is past its time"),
+        ("unknown", {"stored_5xx": True}, "is past its time"),
+    ],
+)
+def test_what_it_may_do_is_what_the_completer_would(outcome: str, columns: dict[str, Any], says: str) -> None:
+    order = make_order()
+    make_attempt(order, outcome, **columns)
+    Payment.objects.update(phase="open")
+    assert says in questions.what_it_may_do(order)
+    Order.objects.filter(pk=order.pk).update(closing_since=timezone.now(), closing_by="x", closing_reason="cancel")
+    order.refresh_from_db()
+    assert "is being given up" in questions.what_it_may_do(order)
 
 
 def test_it_may_be_repeated_and_is_one_act_however_often_its_form_comes(book: Book) -> None:
