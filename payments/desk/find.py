@@ -26,6 +26,11 @@ _GATEWAY = "stripe"  # the first column of the indexes of intents and charges
 _ID = re.compile(r"[A-Za-z0-9_-]{32}", re.ASCII)
 _ADDRESS = re.compile(r"/orders/([A-Za-z0-9_-]{32})(?:/|$)", re.ASCII)
 _NUMBER = re.compile(r"([0-9A-Z]{4})[- ]?([0-9A-Z]{4})", re.ASCII)
+_NAMED = re.compile(r"order(?: number)?[:\s]*#?\s*(\S{4}[- ]?\S{4})", re.IGNORECASE)
+_EMAIL = re.compile(r"[^\s<>‹›\"(),;:]+@[^\s<>‹›\"(),;:]+")
+# What mail programs and phones make of a hyphen; and what stands around a name, or before the last four.
+_DASHES = dict.fromkeys((0x2010, 0x2011, 0x2012, 0x2013, 0x2014, 0x2015, 0x2212), "-")
+_AROUND = " #<>‹›«»()[]\"'“”‘’*•,;"
 _FOUR_DIGITS = re.compile(r"\d{4}", re.ASCII)
 _OF_STRIPE = ("pi_", "ch_", "py_", "re_", "pyr_", "du_", "dp_")
 _GATEWAY_KEY = re.compile(r"[^:]*:(confirm|refund|refund:dup|cancel|cancel:orphan):([A-Za-z0-9_-]+)(?::\d+)?", re.ASCII)
@@ -96,10 +101,14 @@ def _hits(text: str) -> tuple[list[Hit], list[Break], bool]:
 
 
 def _plain(text: str) -> str:
-    """As typed or pasted, without what is around it: spaces, or the rest of an order's address."""
-    text = text.strip().replace("\0", "")
-    address = _ADDRESS.search(text)
-    return address[1] if address else text
+    """As typed or pasted, without what is around it: spaces, marks, or the rest of an order's address."""
+    text = text.replace("\0", "").translate(_DASHES).strip()
+    for shape in (_ADDRESS, _EMAIL):
+        if within := shape.search(text):
+            return within[within.lastindex or 0]
+    bare = text.strip(_AROUND)
+    named = _NAMED.fullmatch(bare)
+    return named[1] if named else bare
 
 
 def _by_shape(text: str) -> Iterator[QuerySet[Any, Any]]:
