@@ -15,7 +15,7 @@ from orders.personal import email_for
 from payments.alarms import break_page
 from payments.desk.filters import StateFilter
 from payments.desk.find import MOST, find_payments
-from payments.desk.payment_page import payment_page
+from payments.desk.payment_page import at_stripe, payment_page
 from payments.desk.questions import MOST_CHOSEN, ask_about
 from payments.models import Attempt, Break, Payment, RefundProposal, WebhookEvent
 from payments.webhooks import ours_alone
@@ -185,11 +185,11 @@ class BreakAdmin(ReadOnly, admin.ModelAdmin[Break]):
     search_fields = ["subject__exact", "order__number__iexact"]
     search_help_text = "Intent, charge or refund; or an order's number"
     fieldsets = [
-        (None, {"fields": ["kind", "subject", "amount", "payment_link", "proposal", "runbook", "acts"]}),
+        (None, {"fields": ["kind", "subject", "amount", "payment_link", "proposal", "at_stripe", "runbook", "acts"]}),
         ("Who looks into it", {"fields": ["owner", "found_at", "resolved_at", "resolved_by", "note"]}),
         ("What was seen", {"fields": ["evidence"]}),
     ]
-    readonly_fields = ["age", "amount", "payment_link", "proposal", "runbook", "acts", "found_at"]
+    readonly_fields = ["age", "amount", "payment_link", "proposal", "at_stripe", "runbook", "acts", "found_at"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Break]:
         return super().get_queryset(request).select_related("payment__order", "owner")
@@ -209,6 +209,11 @@ class BreakAdmin(ReadOnly, admin.ModelAdmin[Break]):
     @admin.display(description="payment")
     def payment_link(self, found: Break) -> str:
         return _payment_link(found.payment) if found.payment else "-"
+
+    @admin.display(description="at Stripe")
+    def at_stripe(self, found: Break) -> str:
+        page = at_stripe(found)
+        return format_html('<a href="{}" rel="noreferrer">Its page at Stripe</a>', page) if page else "-"
 
     @admin.display(description="runbook")
     def runbook(self, found: Break) -> str:

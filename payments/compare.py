@@ -156,7 +156,7 @@ def judge_intent(round_: Round, intent: Intent) -> Difference | None:
         return _double(round_, intent.charge_id, payment.order, good)
     _refuse_young(intent.created)
     if payment.phase == Payment.Phase.SUCCEEDED or not _equal_amounts(payment, intent):
-        proposal = "Stripe took another amount than the order's: refund it in the dashboard, or agree with the shopper."
+        proposal = "Stripe took another amount than the order's: refund it in Stripe's dashboard, or ask the shopper."
         return _difference(Kind.AMOUNT, intent, payment.order, payment, proposal)
     proposal = f"Stripe took the money of a payment that is {payment.phase} here: look at its story, or refund it."
     difference = _difference(Kind.STATUS, intent, payment.order, payment, proposal)
@@ -227,7 +227,7 @@ def _judge_stranger(round_: Round, intent: Intent) -> Difference | None:
         proposal = f"Two charges ({other} is the other) for an order that we do not have: refund at least one."
         return _difference(Kind.DOUBLE_CHARGE, intent, None, None, proposal, charge_is_subject=True)
     _refuse_young(intent.created)
-    proposal = "Stripe took money for an order that we do not have: refund it in the dashboard, or restore the order."
+    proposal = "Stripe took money for an order that is not here: refund it in Stripe's dashboard, and tell the shopper."
     return _difference(Kind.MISSING_LOCAL, intent, None, None, proposal)
 
 
@@ -467,6 +467,8 @@ def _difference(
         "charge": intent.charge_id,
         "stripe": [intent.status, intent.received_minor, intent.currency],
     }
+    if intent.charge is not None and intent.charge.last4:
+        evidence["last4"] = intent.charge.last4  # a shopper's statement shows it
     if payment is not None:
         evidence["ours"] = [payment.phase, payment.captured_minor, payment.currency]
     return Difference(

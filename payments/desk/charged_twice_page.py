@@ -11,8 +11,9 @@ from django.shortcuts import render
 from orders.models import Order
 from orders.personal import email_for
 from payments.desk.charged_twice import WINDOW, Answer, Picture, answer, answer_stray
-from payments.desk.find import MOST, find
+from payments.desk.find import MOST, Found, find
 from payments.desk.offers import Offer, offers
+from payments.desk.payment_page import at_stripe
 from payments.desk.statement import Line, Money, money_of, stray_line
 from shop.staff_pages import in_frame, staff_page
 
@@ -46,9 +47,13 @@ class Row:
 
 def _answered(text: str, viewer: Any) -> dict[str, Any]:
     found = find(text)
+    strays = [(stray_line(one), answer_stray(one), one, at_stripe(one)) for one in found.strays]
     if not found.orders:
-        strays = [(stray_line(one), answer_stray(one), one) for one in found.strays]
         return {"strays": strays, "nothing": not strays, "more": found.more}
+    return _of_orders(found, viewer) | {"strays": [one for one in strays if one[2].resolved_at is None]}
+
+
+def _of_orders(found: Found, viewer: Any) -> dict[str, Any]:
     people = {_person(order) for order in found.orders}
     emails = {order.email.casefold() for order in found.orders}
     if len(people) > 1 and len(emails) > 1:

@@ -78,14 +78,23 @@ def searches(text: str) -> list[QuerySet[Any, Any]]:
 
 
 def break_searches(text: str) -> list[QuerySet[Break]]:
-    """Ids of Stripe's that only a break may know: a duplicate's charge, a stranger's intent, the refund of either."""
+    """What only a break may know: a duplicate's charge, a stranger's intent, the refund of either; and, by
+    amount or last four digits, the open ones that belong to no order: of those no row of ours has either."""
     text = _plain(text)
     if not text.startswith(_OF_STRIPE):
-        return []
+        return [one[: MOST + 1] for one in _strays_by_number(text)]
     known = Break.objects.order_by("-found_at")
     by_evidence = [{"intent": text}, {"charge": text}, {"refund": {"id": text}}]
     found = [known.filter(subject=text), *(known.filter(evidence__contains=one) for one in by_evidence)]
     return [one[: MOST + 1] for one in found]
+
+
+def _strays_by_number(text: str) -> Iterator[QuerySet[Break]]:
+    open_strays = Break.objects.filter(resolved_at=None, order=None).order_by("-found_at")
+    if _FOUR_DIGITS.fullmatch(text):
+        yield open_strays.filter(evidence__contains={"last4": text})
+    for amount_minor, currencies in amounts_in(text):
+        yield open_strays.filter(amount_minor=amount_minor, currency__in=currencies)
 
 
 def _hits(text: str) -> tuple[list[Hit], list[Break], bool]:

@@ -74,6 +74,13 @@ def stripe_page(gateway_id: str) -> str:
     return settings.STRIPE_PAYMENT_PAGE.format(id=gateway_id)
 
 
+def at_stripe(found: Break) -> str:
+    """Where Stripe shows the payment that a break is about; empty where none is named."""
+    named = [found.evidence.get("intent"), found.subject, found.evidence.get("charge")]
+    ids = [str(one) for one in named if str(one).startswith(("pi_", "ch_", "py_"))]
+    return stripe_page(ids[0]) if ids else ""
+
+
 def state_in_words(order: Order, payment: Payment, attempts: list[Attempt], past: Past) -> str:
     """What is so of the order's money. An outcome that is not known is said to be so."""
     if payment.is_over and not order.is_closed:

@@ -152,6 +152,12 @@ class DayForm(forms.Form):
 
     use_required_attribute = False
 
+    def clean_day(self) -> datetime.date:
+        day: datetime.date = self.cleaned_data["day"]
+        if day > timezone.now().date():
+            raise forms.ValidationError("This day is still to come")
+        return day
+
 
 @staff_page("payments.reconcile_payment")
 @act_page

@@ -221,6 +221,7 @@ def _of_break(kind: Kind, found: Break, what: str, state: State | None = None) -
         found.amount_minor or 0,
         found.currency,
         what,
+        last_four=str(found.evidence.get("last4", "")),
         charge_id=charge,
         state=state,
         order=found.order,

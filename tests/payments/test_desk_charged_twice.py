@@ -284,6 +284,19 @@ def no_order_resolved(book: Book) -> str:
     return charge
 
 
+def test_a_charge_without_an_order_stands_beside_orders_of_the_same_amount(book: Book) -> None:
+    """As the shopper gives it: 12.50, card ending 4242. It leads to Stripe's page and to what to do."""
+    order = paid_order()
+    theirs = book.foreign_payment(order.total_minor, metadata=ours(new_id()))
+    swept()
+    for text in ("12.50", "4242"):
+        html = page(text).html
+        assert order.number in html and "A charge that belongs to no order of ours" in html
+        assert f'/payments/{theirs["id"]}"' in html and "open-break-missing-local" in html
+    resolved("of the old shop")
+    assert "belongs to no order" not in page("12.50").html
+
+
 CASES: list[tuple[Case, Callable[[Book], str]]] = [
     (Case.ONE, one),
     (Case.ONE, dispute_won),

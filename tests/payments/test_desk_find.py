@@ -10,6 +10,7 @@ from django.db import connection
 from django.db.models import Model, QuerySet
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from orders.models import Order
 from payments.desk.find import MOST, amounts_in, break_searches, find, find_payments, searches
@@ -19,7 +20,7 @@ from shop.ids import new_id
 from tests.book import Book
 from tests.orders.making import make_attempt, make_order, make_product
 from tests.payments.paying import at_stripe, placed_order, press
-from tests.payments.planting import paid_order, payment_of, second_charge, swept
+from tests.payments.planting import ours, paid_order, payment_of, second_charge, swept
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -116,6 +117,17 @@ def test_money_that_belongs_to_no_order_is_found_by_its_break(book: Book) -> Non
         found = find(name)
         assert ([one.subject for one in found.strays], found.orders, found.more) == (["pi_9"], [], False)
     assert find("ch_10").strays == []
+
+
+def test_an_open_break_without_an_order_is_found_by_its_amount_and_the_card_s_last_four_digits(book: Book) -> None:
+    theirs = book.foreign_payment(1990, metadata=ours(new_id()))
+    swept()
+    for text in ("19.90", "£19.90", "4242"):
+        assert [one.subject for one in find(text).strays] == [theirs["id"]], text
+    for text in ("19.91", "$19.90", "4243"):
+        assert find(text).strays == [], text
+    Break.objects.update(resolved_at=timezone.now())
+    assert find("19.90").strays == find("4242").strays == []
 
 
 def test_what_nothing_is_called_finds_nothing() -> None:

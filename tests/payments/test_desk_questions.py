@@ -174,6 +174,14 @@ def test_a_day_that_cannot_be_read_is_asked_for_again(book: Book, day: str) -> N
     assert "Day (UTC)" in words(answer)
 
 
+def test_a_day_that_is_still_to_come_is_refused_and_an_empty_one_says_what_it_does_not_search() -> None:
+    browser = clerk("clara", MAY)
+    answer: Any = browser.get(day_page(timezone.now().date() + datetime.timedelta(days=300)))
+    assert answer.status_code == 422 and "This day is still to come" in words(answer)
+    text = words(browser.get(day_page("2026-01-02")))
+    assert "This does not search Stripe for charges that we do not know" in text
+
+
 def test_a_form_without_its_key_asks_nothing(book: Book) -> None:
     unknown_order(book)
     browser = clerk("clara", MAY)
