@@ -21,7 +21,17 @@ from payments.desk.changes import changes
 from payments.desk.past import end_in_words, late_in_words
 from payments.desk.times import when_text
 from payments.gateways.base import NO_ANSWER
-from payments.models import LATE_REFUND, Attempt, Break, DuplicatesStopped, Payment, PaymentEvent, Refund, WebhookEvent
+from payments.models import (
+    LATE_REFUND,
+    Asker,
+    Attempt,
+    Break,
+    DuplicatesStopped,
+    Payment,
+    PaymentEvent,
+    Refund,
+    WebhookEvent,
+)
 from shop.models import StaffAct
 from shop.money import money_text
 
@@ -201,7 +211,7 @@ def _event(event: PaymentEvent, press: str) -> Row:
         event.at,
         source,
         what,
-        event.actor or event.asked_by,
+        _who(event),
         was=event.from_state if states else "",
         now=event.to_state if states else "",
         key=event.gateway_key,
@@ -210,6 +220,13 @@ def _event(event: PaymentEvent, press: str) -> Row:
         milliseconds=event.milliseconds,
         details=(note,) if note else (),
     )
+
+
+def _who(event: PaymentEvent) -> str:
+    """`clara`, `completer`, `webhook evt_1`."""
+    if event.asked_by == Asker.STAFF and event.actor:
+        return event.actor
+    return event.asked_by if event.actor in ("", event.asked_by) else f"{event.asked_by} {event.actor}"
 
 
 _TOLD = {
@@ -248,7 +265,7 @@ def _refunds(asked: _Asked) -> Iterator[Row]:
     refunds = Refund.objects.filter(payment__order=asked.order, created_at__lte=asked.until).select_related("actor")
     for refund in refunds.order_by("-created_at")[: asked.most]:
         by_itself = refund.idempotency_key.startswith(LATE_REFUND)
-        why = "by itself, for the money came late" if by_itself else refund.get_reason_display()
+        why = "by itself, for the money came late" if by_itself else refund.reason.replace("_", " ")
         details = [why, f"came to: {refund.outcome or refund.phase}"]
         if refund.refund_id:
             details.append(refund.refund_id)

@@ -133,6 +133,10 @@ def test_late_money_is_seen_to_have_gone_back_or_to_have_paid(scenes, staff: Sta
     page.goto(revived["page"])
     assert (amount_of(page, "Captured"), amount_of(page, "Refunded")) == ("£12.50", "£0.00")
     assert book.refunds(revived["order"]) == []
+    says(page, "Order canceled by the shopper")
+    page.set_viewport_size({"width": 390, "height": 844})  # on a phone no column of the story is out of sight
+    story = page.get_by_role("region", name="Table of the story")
+    assert story.evaluate("region => region.scrollWidth <= region.clientWidth")
 
 
 def test_finance_finds_one_refund_of_two_presses_and_refunds_once_more_only_once(scenes, staff: Staff, book: Book):

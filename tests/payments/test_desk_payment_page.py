@@ -292,6 +292,7 @@ def test_late_money_that_goes_back_is_told_with_its_end(book: Book) -> None:
     assert told.count(late) == 1
     refund = next(row for row in rows_of(order) if row.what == "Refund of £12.50 due")
     assert refund.details[0] == "by itself, for the money came late"
+    assert not [row for row in rows_of(order) if "requested" in " ".join(row.details)]
     said = read(page_of(staff_with(), order))
     assert "The order is expired. Money came all the same, and all of it has gone back." in said
 
