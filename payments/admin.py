@@ -1,6 +1,6 @@
 """What staff see of money: everything, and nothing of it editable. Acts come through the core, never through a form."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from django.contrib import admin, messages
@@ -9,32 +9,26 @@ from django.db.models import OuterRef, QuerySet, Subquery
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
+from django.utils.text import Truncator
 from django.utils.timesince import timesince
 
-from orders.personal import email_for
+from orders.personal import Viewer, email_for
 from payments.alarms import break_page
 from payments.desk.filters import StateFilter
 from payments.desk.find import MOST, find_payments
+from payments.desk.offers import NEEDS
 from payments.desk.payment_page import at_stripe, payment_page
 from payments.desk.questions import MOST_CHOSEN, ask_about
+from payments.desk.runbook import page_names, read_page
 from payments.models import Attempt, Break, Payment, RefundProposal, WebhookEvent
 from payments.webhooks import ours_alone
 from shop.money import money_text
-from shop.staff_pages import ReadOnly
+from shop.staff_pages import ReadOnly, who_does_this
 
 
 @admin.register(Payment)
 class PaymentAdmin(ReadOnly, admin.ModelAdmin[Payment]):
-    list_display = [
-        "order_number",
-        "phase",
-        "amount",
-        "captured",
-        "refunded",
-        "card",
-        "created_at",
-        "intent_id",
-    ]
+    list_display = ["order_number", "phase", "amount", "captured", "refunded", "card", "created"]
     list_filter = [StateFilter, "phase", "currency", "created_at"]
     list_select_related = ["order"]  # and no date_hierarchy: it reads every row, on each page
     search_help_text = "E-mail, order number, amount (24.00), last four digits; intent, charge, refund; any id or key"
@@ -95,6 +89,10 @@ class PaymentAdmin(ReadOnly, admin.ModelAdmin[Payment]):
     def refunded(self, payment: Payment) -> str:
         return money_text(payment.refunded_minor, payment.currency)
 
+    @admin.display(description="created (UTC)", ordering="created_at")
+    def created(self, payment: Payment) -> str:
+        return f"{payment.created_at:%Y-%m-%d %H:%M:%S}"
+
     @admin.display(description="card")
     def card(self, payment: Payment) -> str:
         return f"{payment.card_brand} {payment.card_last4}".strip() or "-"
@@ -126,17 +124,21 @@ class AttemptAdmin(ReadOnly, admin.ModelAdmin[Attempt]):
 class WebhookEventAdmin(ReadOnly, admin.ModelAdmin[WebhookEvent]):
     """The inbox of Stripe's events. Only hints are kept of them: no card, no address, no secret (EXPERIENCE ST9)."""
 
-    list_display = ["type", "state", "replay", "why", "about", "received_at", "tries", "event_id"]
     list_filter = ["state", "type", "received_at"]
     search_fields = ["event_id__exact", "intent_id__exact", "object_id__exact"]
     search_help_text = "Event, intent or other id of Stripe's; or an order's number"
     show_full_result_count = False
-    fieldsets = [
-        (None, {"fields": ["event_id", "type", "state", "why", "replay", "about"]}),
-        ("What it holds", {"fields": ["object_id", "intent_id", "livemode", "named", "request_key"]}),
-        ("Time", {"fields": ["created_at_gateway", "received_at", "tries", "next_try_at", "done_at"]}),
-    ]
-    readonly_fields = ["why", "replay", "about", "named", "received_at"]
+    readonly_fields = ["why", "about", "named", "received_at"]
+
+    def get_list_display(self, request: HttpRequest) -> list[Any]:
+        return ["type", "state", _replay(request.user), "why", "about", "received_at", "tries", "event_id"]
+
+    def get_fieldsets(self, request: HttpRequest, obj: WebhookEvent | None = None) -> Any:
+        return [
+            (None, {"fields": ["event_id", "type", "state", "why", _replay(request.user), "about"]}),
+            ("What it holds", {"fields": ["object_id", "intent_id", "livemode", "named", "request_key"]}),
+            ("Time", {"fields": ["created_at_gateway", "received_at", "tries", "next_try_at", "done_at"]}),
+        ]
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[WebhookEvent], search_term: str
@@ -170,26 +172,37 @@ class WebhookEventAdmin(ReadOnly, admin.ModelAdmin[WebhookEvent]):
         """Ours as it is; what others may have written there is not shown."""
         return ", ".join(f"{name}: {worth}" for name, worth in ours_alone(event.metadata).items()) or "-"
 
-    @admin.display(description="")
-    def replay(self, event: WebhookEvent) -> str:
-        return format_html('<a href="{}">Replay</a>', reverse("desk:replay-event", args=[event.event_id]))
-
 
 @admin.register(Break)
 class BreakAdmin(ReadOnly, admin.ModelAdmin[Break]):
     """What differs between Stripe's book and our rows, with what can be done about it."""
 
-    list_display = ["kind", "age", "amount", "acts", "payment_link", "owner", "proposal", "note", "runbook", "subject"]
     list_filter = ["kind", ("resolved_at", admin.EmptyFieldListFilter), ("owner", admin.EmptyFieldListFilter)]
     list_select_related = ["payment__order", "owner"]
     search_fields = ["subject__exact", "order__number__iexact"]
     search_help_text = "Intent, charge or refund; or an order's number"
-    fieldsets = [
-        (None, {"fields": ["kind", "subject", "amount", "payment_link", "proposal", "at_stripe", "runbook", "acts"]}),
-        ("Who looks into it", {"fields": ["owner", "found_at", "resolved_at", "resolved_by", "note"]}),
-        ("What was seen", {"fields": ["evidence"]}),
-    ]
-    readonly_fields = ["age", "amount", "payment_link", "proposal", "at_stripe", "runbook", "acts", "found_at"]
+    readonly_fields = ["age", "amount", "payment_link", "proposal", "at_stripe", "runbook", "found_at"]
+
+    def get_list_display(self, request: HttpRequest) -> list[Any]:
+        return ["kind", "age", "amount", "payment_link", "owner", _break_acts(request.user, short=True), "short_note"]
+
+    def get_fieldsets(self, request: HttpRequest, obj: Break | None = None) -> Any:
+        acts = _break_acts(request.user)
+        return [
+            (None, {"fields": ["kind", "subject", "amount", "payment_link", "proposal", "at_stripe", "runbook", acts]}),
+            ("Who looks into it", {"fields": ["owner", "found_at", "resolved_at", "resolved_by", "note"]}),
+            ("What was seen", {"fields": ["seen"]}),
+        ]
+
+    @admin.display(description="note")
+    def short_note(self, found: Break) -> str:
+        return Truncator(found.note).chars(60) or "-"
+
+    @admin.display(description="evidence")
+    def seen(self, found: Break) -> str:
+        """Names and worths, whatever lies in what."""
+        rows = format_html_join("", '<tr><th scope="row">{}</th><td>{}</td></tr>', _flat(found.evidence))
+        return format_html('<table class="desk-table"><tbody>{}</tbody></table>', rows) if rows else "-"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Break]:
         return super().get_queryset(request).select_related("payment__order", "owner")
@@ -217,41 +230,21 @@ class BreakAdmin(ReadOnly, admin.ModelAdmin[Break]):
 
     @admin.display(description="runbook")
     def runbook(self, found: Break) -> str:
-        page = break_page(found.kind, found.found_by)
-        return format_html('<a href="{}">{}</a>', reverse("desk:runbook-page", args=[page]), page)
-
-    @admin.display(description="acts")
-    def acts(self, found: Break) -> str:
-        """Who may not, and what cannot be, is told on the act's own page."""
-        if found.resolved_at is not None:
-            return "-"
-        pages = [("take-break", "Take on"), ("resolve-break", "Resolve")]
-        if found.kind == Break.Kind.DOUBLE_CHARGE:
-            pages.insert(0, ("refund-duplicate", "Give back"))
-        if found.kind == Break.Kind.AMOUNT and "prepared_refund" in found.evidence:
-            pages.insert(0, ("refund-mismatch", "Give back"))
-        links = ((reverse(f"desk:{page}", args=[found.pk]), label) for page, label in pages)
-        return format_html_join(", ", '<a href="{}">{}</a>', links)
+        return _runbook_link(found, read_page(page_names()[break_page(found.kind, found.found_by)]).title)
 
 
 @admin.register(RefundProposal)
 class RefundProposalAdmin(ReadOnly, admin.ModelAdmin[RefundProposal]):
     """Refunds above the threshold: proposed by one person, approved or refused by another, or withdrawn."""
 
-    list_display = [
-        "amount",
-        "payment_link",
-        "reason",
-        "proposed_by",
-        "proposed_at",
-        "decision",
-        "decided_by",
-        "page",
-    ]
     list_filter = [("decision", admin.EmptyFieldListFilter), "decision", "proposed_at"]
     list_select_related = ["payment__order", "proposed_by", "decided_by"]
     fields = ["amount", "payment_link", "reason", "note", "proposed_by", "proposed_at", "decision", "decided_by"]
     readonly_fields = ["amount", "payment_link", "proposed_at"]
+
+    def get_list_display(self, request: HttpRequest) -> list[Any]:
+        who = ["proposed_by", "proposed_at", "decision", "decided_by"]
+        return ["amount", "payment_link", "reason", *who, _decide(request.user)]
 
     @admin.display(description="amount", ordering="amount_minor")
     def amount(self, proposal: RefundProposal) -> str:
@@ -261,13 +254,74 @@ class RefundProposalAdmin(ReadOnly, admin.ModelAdmin[RefundProposal]):
     def payment_link(self, proposal: RefundProposal) -> str:
         return _payment_link(proposal.payment)
 
-    @admin.display(description="")
-    def page(self, proposal: RefundProposal) -> str:
-        if proposal.decision:
-            return "-"
-        return format_html('<a href="{}">Decide, or withdraw</a>', reverse("desk:decide-refund", args=[proposal.pk]))
-
 
 def _payment_link(payment: Payment) -> str:
     page = reverse("admin:payments_payment_change", args=[quote(payment.pk)])
     return format_html('<a href="{}">{} of {}</a>', page, f"payment {payment.n}", payment.order.number)
+
+
+# --- The ways to acts: links for who may press them, and for the others whose they are -----------------------------
+
+
+def _break_acts(viewer: Viewer, *, short: bool = False) -> Callable[[Break], str]:
+    """What cannot be is told on the act's own page."""
+
+    @admin.display(description="acts")
+    def acts(found: Break) -> str:
+        ways = [] if found.resolved_at else _ways_of(found)
+        shown = [_way(viewer, name, label, reverse(f"desk:{page}", args=[found.pk])) for name, page, label in ways]
+        shown += [_runbook_link(found, "Runbook")] if short else []
+        return format_html_join("", '<div class="desk-way">{}</div>', ((one,) for one in shown)) if shown else "-"
+
+    return acts
+
+
+def _ways_of(found: Break) -> list[tuple[str, str, str]]:
+    ways = [
+        ("take on break", "take-break", "Take this break on"),
+        ("resolve break", "resolve-break", "Resolve this break"),
+    ]
+    if found.kind == Break.Kind.DOUBLE_CHARGE:
+        ways.insert(0, ("refund duplicate", "refund-duplicate", "Give the second charge back"))
+    if found.kind == Break.Kind.AMOUNT and "prepared_refund" in found.evidence:
+        ways.insert(0, ("refund mismatch", "refund-mismatch", "Give the other amount back"))
+    return ways
+
+
+def _replay(viewer: Viewer) -> Callable[[WebhookEvent], str]:
+    @admin.display(description="act")
+    def replay(event: WebhookEvent) -> str:
+        return _way(viewer, "replay webhook", "Replay", reverse("desk:replay-event", args=[event.event_id]))
+
+    return replay
+
+
+def _decide(viewer: Viewer) -> Callable[[RefundProposal], str]:
+    @admin.display(description="act")
+    def decide(proposal: RefundProposal) -> str:
+        page = reverse("desk:decide-refund", args=[proposal.pk])
+        return "-" if proposal.decision else _way(viewer, "approve refund", "Decide, or withdraw", page)
+
+    return decide
+
+
+def _way(viewer: Viewer, name: str, label: str, page: str) -> str:
+    if viewer.has_perm(NEEDS[name]):
+        return format_html('<a href="{}">{}</a>', page, label)
+    return format_html('{}: <span class="desk-quiet">{}</span>', label, who_does_this(NEEDS[name]).lower())
+
+
+def _runbook_link(found: Break, label: str) -> str:
+    page = break_page(found.kind, found.found_by)
+    return format_html('<a href="{}">{}</a>', reverse("desk:runbook-page", args=[page]), label)
+
+
+def _flat(worth: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    """`{"refund": {"id": "re_1"}}` -> `refund: id`, `re_1`."""
+    if isinstance(worth, dict):
+        for key, one in worth.items():
+            label = str(key).replace("_", " ")
+            yield from _flat(one, f"{name}: {label}" if name else label)
+    else:
+        words = ", ".join(str(one) for one in worth) if isinstance(worth, list) else str(worth)
+        yield name, words if worth not in ("", None) else "-"

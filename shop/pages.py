@@ -29,6 +29,7 @@ from shop.cart import (
 )
 from shop.models import Product
 from shop.problems import Problem, problem_response
+from shop.staff_pages import in_admin, in_frame, who_does_this
 
 # On a view that takes a card: Stripe's hosts join the page's Content Security Policy (SECURITY SE21).
 with_stripe = csp_update(settings.STRIPE_CSP)
@@ -178,10 +179,16 @@ def favicon(request: HttpRequest) -> HttpResponse:
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    if in_admin(request):
+        return _within_admin(request, 400, "The address or the form has something in it that is never part of one")
     return render(request, "400.html", status=400)
 
 
 def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
+    if in_admin(request):
+        view = request.resolver_match.func if request.resolver_match else None
+        permission = getattr(view, "staff_permission", "")
+        return _within_admin(request, 403, "You may not do this", whose=who_does_this(permission) if permission else "")
     return render(request, "403.html", status=403)
 
 
@@ -189,6 +196,8 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     """One answer for what is not there and for what is somebody else's (SECURITY SE2)."""
     if request.path.startswith(("/api/", "/webhooks/")):
         return problem_response(request, Problem("not-found", "There is nothing here."))
+    if in_admin(request):
+        return _within_admin(request, 404, "There is nothing at this address")
     return render(request, "404.html", status=404)
 
 
@@ -199,4 +208,11 @@ def server_error(request: HttpRequest) -> HttpResponse:
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     """A form whose token does not match: an old tab, or cookies are off. `reason` is for logs only."""
+    if in_admin(request):
+        return _within_admin(request, 403, "Nothing was done: this form is from an older visit", old_form=True)
     return render(request, "403_csrf.html", status=403)
+
+
+def _within_admin(request: HttpRequest, status: int, title: str, **more: object) -> HttpResponse:
+    """For staff: never the shopper's page, which speaks of his orders."""
+    return render(request, "admin/refused.html", in_frame(request, title, status=status, **more), status=status)

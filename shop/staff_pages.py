@@ -12,6 +12,33 @@ from django.views.decorators.http import require_http_methods
 
 View = Callable[..., HttpResponseBase]
 
+# Whose each permission is, as the shop ships its groups (docs/staff.md); a superuser has them all.
+WHO_MAY = {
+    "payments.reconcile_payment": "On-call",
+    "payments.replay_webhookevent": "On-call",
+    "payments.refund_payment": "Finance",
+    "payments.export_payment": "Finance",
+    "payments.resolve_break": "Finance or on-call",
+    "shop.view_staffact": "Finance or on-call",
+    "orders.cancel_order": "A clerk",
+    "orders.fulfil_order": "A clerk",
+    "orders.send_mail_again": "A clerk",
+    "orders.revoke_links": "A clerk",
+    "shop.correct_stock": "A clerk",
+    "shop.change_product": "A clerk",
+}
+
+
+def who_does_this(permission: str) -> str:
+    """For whoever lacks it."""
+    return f"{WHO_MAY.get(permission, 'Somebody else')} does this"
+
+
+def in_admin(request: HttpRequest) -> bool:
+    """Whether an error page belongs into the admin's frame: its address, and who may see the admin."""
+    return request.path.startswith("/admin/") and hasattr(request, "user") and bool(admin.site.has_permission(request))
+
+
 # GET shows what an act will do, POST does it.
 act_page = require_http_methods(["GET", "HEAD", "POST"])
 

@@ -34,6 +34,7 @@ from payments.snapshot import money_snapshot
 from payments.webhooks import event_snapshot
 from payments.webhooks import replay_event as replay_event_once
 from shop.acts import Act, DoneAlready
+from shop.models import StaffAct
 from shop.money import money_text
 from shop.nudge import nudge
 from shop.second_factor import needs_fresh_second_factor
@@ -168,7 +169,7 @@ def break_now(found: Break) -> list[tuple[str, str]]:
         now.append(("Amount", found.amount_text))
     now.append(("Found", f"{found.found_at:%Y-%m-%d %H:%M:%S} UTC"))
     if found.owner is not None:
-        now.append(("Looked into by", str(found.owner)))
+        now.append(("Looked into by", looked_into(found)))
     if found.proposal:
         now.append(("What could be done", found.proposal))
     return now
@@ -188,8 +189,8 @@ def resolve_break_page(request: HttpRequest, pk: int) -> HttpResponse:
         return break_page(
             found,
             act="resolve break",
-            title="Resolve a break",
-            button="Resolve it",
+            title="Resolve this break",
+            button="Resolve this break",
             will=[
                 "It closes the break with your name and note. No money moves, and no order changes.",
                 "While the difference stays as it is, it is not opened again.",
@@ -214,9 +215,9 @@ def take_break(request: HttpRequest, pk: int) -> HttpResponse:
         return break_page(
             found,
             act="take on break",
-            title="Take a break on",
-            button="I look into it",
-            will=["Others see that you look into it. Nothing else changes."],
+            title="Take this break on",
+            button=f"Take it from {found.owner}" if found.owner is not None else "Take this break on",
+            will=[_takes_from(found), "Others see that you look into it. Nothing else changes."],
             why_not=why_not_resolve(found) or ("You look into it" if found.owner_id == request.user.pk else ""),
         )
 
@@ -225,6 +226,19 @@ def take_break(request: HttpRequest, pk: int) -> HttpResponse:
         return Told("You look into it now.")
 
     return Acting(request, page, ActForm, carry_out).answer()
+
+
+def _takes_from(found: Break) -> str:
+    if found.owner is None:
+        return "Nobody looks into it yet."
+    return f"It takes it from {looked_into(found)}: ask first."
+
+
+def looked_into(found: Break) -> str:
+    """By whom, and since when if the desk's own act has said so."""
+    taken = StaffAct.objects.filter(subject=f"break {found.pk}", act="take on break", actor=found.owner)
+    at = taken.order_by("-id").values_list("at", flat=True).first()
+    return f"{found.owner}, since {at:%Y-%m-%d %H:%M:%S} UTC" if at else str(found.owner)
 
 
 @staff_page("payments.refund_payment")

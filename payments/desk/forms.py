@@ -9,7 +9,7 @@ from payments.models import Payment, Refund
 from payments.refund import left_in_words, left_to_refund
 from shop.acts import Snapshot, version_of
 from shop.ids import new_id
-from shop.money import minor_of, plain_text
+from shop.money import minor_of, money_text, plain_text
 
 _SALT = "what the reader of a form saw"
 NOTE_MOST = 400
@@ -32,6 +32,12 @@ class ActForm(forms.Form):
 def marks_of(snapshot: Snapshot) -> dict[str, str]:
     """The hidden fields of a form that is shown now."""
     return {"form_key": new_id(), "version": version_of(snapshot), "seen": signing.dumps(snapshot, salt=_SALT)}
+
+
+def typed_in(form: ActForm) -> list[tuple[str, str]]:
+    """What was written into a form that cannot be carried out any more: label and entry."""
+    fields = [(field, str(field.value() or "")) for field in form.visible_fields()]
+    return [(str(field.label), text) for field, text in fields if text]
 
 
 def seen_in(form: ActForm) -> Snapshot | None:
@@ -68,8 +74,8 @@ class DecideForm(ActForm):
 
 class RefundForm(ActForm):
     amount = forms.CharField(
-        max_length=14,
-        error_messages={"required": "Write how much goes back"},
+        max_length=30,
+        error_messages={"required": "Write how much goes back", "max_length": "That is not an amount: it is too long"},
         widget=forms.TextInput(attrs={"inputmode": "decimal", "autocomplete": "off"}),
     )
     reason = forms.ChoiceField(
@@ -104,5 +110,6 @@ class RefundForm(ActForm):
         if amount_minor == 0:
             raise forms.ValidationError("Nothing would go back: write more than 0")
         if amount_minor > left_to_refund(self.payment):
-            raise forms.ValidationError(left_in_words(self.payment))
+            most = left_in_words(self.payment).rstrip(".")
+            raise forms.ValidationError(f"{money_text(amount_minor, self.payment.currency)} is too much: {most}")
         return amount_minor

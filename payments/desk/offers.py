@@ -17,6 +17,7 @@ from payments.models import Asker, Attempt, AttemptQuerySet, Break, Payment, Ref
 from payments.proposals import waiting_proposal
 from payments.refund import left_in_words, left_to_refund
 from shop.money import money_text
+from shop.staff_pages import who_does_this
 
 Viewer = User | AnonymousUser
 
@@ -36,14 +37,6 @@ NEEDS = {
     "take on break": "payments.resolve_break",
     "replay webhook": "payments.replay_webhookevent",
     "send mail again": "orders.send_mail_again",
-}
-_IN_WORDS = {
-    "payments.reconcile_payment": "to ask Stripe",
-    "payments.refund_payment": "to give money back",
-    "payments.resolve_break": "to resolve breaks",
-    "payments.replay_webhookevent": "to replay webhooks",
-    "orders.cancel_order": "to cancel orders",
-    "orders.send_mail_again": "to send mails again",
 }
 
 
@@ -76,7 +69,7 @@ def offers(order: Order, viewer: Viewer) -> list[Offer]:
 def _offer(viewer: Viewer, name: str, label: str, page: str, subject: object, why_not: str) -> Offer:
     permission = NEEDS[name]
     if not viewer.has_perm(permission):
-        why_not = f"You need the permission {_IN_WORDS[permission]}"
+        why_not = who_does_this(permission)
     return Offer(name, label, reverse(f"desk:{page}", args=[subject]), why_not)
 
 

@@ -21,7 +21,7 @@ from django.utils import timezone
 
 from orders.models import Order
 from payments.desk.changes import Change, changes
-from payments.desk.forms import ActForm, marks_of, seen_in
+from payments.desk.forms import ActForm, marks_of, seen_in, typed_in
 from payments.errors import GatewayError, RowBusy
 from shop.acts import Act, DoneAlready, Snapshot, StaleForm, version_of, who_asks
 from shop.models import StaffAct
@@ -69,6 +69,10 @@ class Page:
     any_version: bool = False
     template: str = "admin/desk/act.html"
     extra: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def why_not_sentence(self) -> str:
+        return f"{self.why_not.rstrip('.')}."
 
 
 @dataclass(frozen=True)
@@ -166,7 +170,8 @@ class Acting:
     # What is shown.
 
     def show(self, page: Page, form: ActForm, status: int = 200, **more: Any) -> HttpResponse:
-        context = in_frame(self.request, page.title, page=page, form=form, **page.extra, **more)
+        typed = typed_in(form) if page.why_not else []
+        context = in_frame(self.request, page.title, page=page, form=form, typed=typed, **page.extra, **more)
         return render(self.request, page.template, context, status=status)
 
     def stale(self, form: ActForm) -> HttpResponse:

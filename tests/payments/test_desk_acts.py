@@ -154,6 +154,40 @@ def test_a_break_is_taken_on_and_resolved_with_a_note(book: Book) -> None:
     assert "It was resolved already" in words(browser.get(address("resolve-break", found.pk)))
 
 
+def test_what_was_written_is_shown_where_somebody_else_was_faster(book: Book) -> None:
+    found = open_break()
+    oscar, fiona = clerk("oscar", *MAY), clerk("fiona", *MAY)
+    path = address("resolve-break", found.pk)
+    form = shown(oscar, path)
+    post(fiona, path)
+    late = post(oscar, path, form, note="the bank <called>:\na test of theirs")
+    assert late.status_code == 409 and "by fiona" in words(late) and "data-once" not in late.content.decode()
+    assert "What you wrote" in words(late) and "the bank &lt;called&gt;:<br>a test of theirs" in late.content.decode()
+    assert "send the form again" not in words(late) and ">Back to break " in late.content.decode()
+    assert "What you wrote" not in words(oscar.get(path))
+
+
+def test_a_break_is_taken_from_somebody_else_only_by_who_has_read_so(book: Book) -> None:
+    found = open_break()
+    oscar, fiona = clerk("oscar", *MAY), clerk("fiona", *MAY)
+    path = address("take-break", found.pk)
+    page = oscar.get(path)
+    assert "Nobody looks into it yet." in words(page)
+    assert said(post(fiona, path)) == "You look into it now."
+    late = post(oscar, path, fields_in(page))
+    assert late.status_code == 409 and "Nothing was done" in words(late)
+    since = f"fiona, since {StaffAct.objects.get().at:%Y-%m-%d %H:%M:%S} UTC"
+    assert f"It takes it from {since}: ask first." in words(late) and "Take it from fiona" in words(late)
+    found.refresh_from_db()
+    assert str(found.owner) == "fiona"
+    assert said(post(oscar, path, fields_in(late))) == "You look into it now."
+
+
+def test_what_must_be_filled_in_says_so(book: Book) -> None:
+    page = words(clerk("clara", *MAY).get(address("resolve-break", open_break().pk)))
+    assert "Why (required)" in page
+
+
 def test_a_second_charge_goes_back_and_the_good_one_is_never_touched(book: Book) -> None:
     found = double_charge(book)
     good = payment_of(found.order) if found.order else None

@@ -220,6 +220,12 @@ def browser(user: User | None, **options: Any) -> Client:
     return client
 
 
+def in_the_admins_frame(answer: Any) -> bool:
+    """Staff are told what to do; they never see the shopper's page, which speaks of his orders."""
+    page = answer.content.decode()
+    return 'id="user-tools"' in page and "To the first page of the admin" in page and "To the shop" not in page
+
+
 def told(answer: Any) -> str:
     return f"{answer.status_code} {answer.headers.get('Location', '')}".strip()
 
@@ -239,6 +245,8 @@ def fault(address: Address, role: str, user: User | None, method: str, client: C
         goal = "/admin/" if address.name == "logout" else "/admin/login/?next="
         at_the_door = code in (302, 303) and answer["Location"].startswith(goal)
         return "" if at_the_door else f"{said}, not to the log-in page"
+    if code in (400, 403, 404) and not in_the_admins_frame(answer):
+        return f"{said}, and not in the admin's frame"
     if address.name in SECOND_FACTOR:
         return "" if (code, answer["Location"]) == (303, "/admin/") else said
     if permission is None:

@@ -211,7 +211,7 @@ def test_what_can_be_done_now_is_a_link_and_the_rest_says_why_not(book: Book) ->
     assert f'<a href="/admin/desk/ask/order/{order.pk}/">Ask Stripe now</a>' in html
     text = read(html)
     assert "Cancel the order. Paid: it cannot be canceled, but refunded." in text
-    assert "Refund. You need the permission to give money back." in text
+    assert "Refund. Finance does this." in text
     assert f"/admin/desk/refund/{payment_of(order).pk}/" not in html
 
 
