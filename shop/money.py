@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from decimal import Decimal
 
 
 @dataclass(frozen=True)
@@ -59,25 +60,51 @@ def plain_text(amount_minor: int, currency: str) -> str:
     return decimal_text(amount_minor, currency).replace(",", "")
 
 
-_AMOUNT = re.compile(r"([0-9]{1,9})(?:\.([0-9]{1,3}))?", re.ASCII)
+_WITH_COMMAS = re.compile(r"\d{1,3}(,\d{3})+(\.\d{1,3})?", re.ASCII)  # 1,234.56
+_WITH_POINTS = re.compile(r"\d{1,3}(\.\d{3})+,\d{1,3}", re.ASCII)  # 1.234,56
+_SIMPLE = re.compile(r"\d{1,15}([.,]\d{1,3})?", re.ASCII)  # 24 or 24.00 or 24,00
+_SIGNS = {**{one.symbol.strip(): one.code for one in CURRENCIES.values()}, **{code: code for code in CURRENCIES}}
+
+
+def read_amount(text: str) -> tuple[Decimal | None, str | None]:
+    """An amount as people write it, and the currency that a sign or a code before or after it names: `"£1,234.50"` is
+    1234.50 and GBP, and so is `"1.234,50 GBP"`. None for whatever is no amount.
+    """
+    words, named = text.upper().replace("\N{NO-BREAK SPACE}", " ").strip(), None
+    for sign, code in _SIGNS.items():
+        bare = words.removeprefix(sign).removesuffix(sign)
+        if bare != words:
+            words, named = bare.strip(), code
+            break
+    if _WITH_COMMAS.fullmatch(words):
+        return Decimal(words.replace(",", "")), named
+    if _WITH_POINTS.fullmatch(words):
+        return Decimal(words.replace(".", "").replace(",", ".")), named
+    return (Decimal(words.replace(",", ".")) if _SIMPLE.fullmatch(words) else None), named
 
 
 def minor_of(text: str, currency: str) -> int:
-    """`"12.50", "GBP"` -> `1250`, exactly. A comma is refused: some mean thousands by it, and some decimals.
+    """`"12.50", "GBP"` -> `1250`, exactly. Never guessed: `1,250` is refused where it may be one and a quarter.
 
     Raises:
         ValueError: it is no amount of this currency; the text says how one is written.
     """
     known = CURRENCIES[currency]
     example = plain_text(1250 * known.step_minor, currency)
-    match = _AMOUNT.fullmatch(text.strip())
-    if match is None:
-        raise ValueError(f"Write the amount in figures, such as {example}, with a point and without commas")
-    whole, part = match[1], match[2] or ""
-    if len(part) > known.decimals:
+    amount, named = read_amount(text)
+    if amount is None:
+        if text.strip().lstrip("£$€").startswith(("-", "\N{MINUS SIGN}")):
+            raise ValueError(f"The amount is negative: write it without a minus, such as {example}")
+        raise ValueError(f"That is not an amount: write it in figures, such as {example}")
+    if named not in (None, currency):
+        raise ValueError(f"You wrote {named}, and the amount is in {currency}: write it such as {example}")
+    if known.decimals == 3 and text.count(",") == 1 and "." not in text:
+        raise ValueError(f"A comma may mean thousands or a point here: write it with a point, such as {example}")
+    exponent = amount.as_tuple().exponent
+    if not isinstance(exponent, int) or -exponent > known.decimals:
         places = f"at most {known.decimals} places after the point" if known.decimals else "no places after a point"
         raise ValueError(f"An amount in {currency} has {places}, such as {example}")
-    amount_minor = int(whole + part.ljust(known.decimals, "0"))
+    amount_minor = int(amount.scaleb(known.decimals))
     if amount_minor % known.step_minor:
         raise ValueError(f"The last figure of an amount in {currency} must be 0, such as {example}")
     return amount_minor

@@ -17,7 +17,7 @@ from django.db.models import CharField, QuerySet, Value
 
 from orders.models import Order
 from payments.models import Attempt, Break, Dispute, Payment, Refund
-from shop.money import CURRENCIES, Currency
+from shop.money import CURRENCIES, Currency, read_amount
 
 MOST = 100
 
@@ -203,36 +203,17 @@ def _breaks(**by: Any) -> QuerySet[Any, Any]:
 
 # --- amounts ----------------------------------------------------------------------------------------------------------
 
-_WITH_COMMAS = re.compile(r"\d{1,3}(,\d{3})+(\.\d{1,3})?", re.ASCII)  # 1,234.56
-_WITH_POINTS = re.compile(r"\d{1,3}(\.\d{3})+,\d{1,3}", re.ASCII)  # 1.234,56
-_SIMPLE = re.compile(r"\d{1,8}([.,]\d{1,3})?", re.ASCII)  # 24 or 24.00 or 24,00
-_SYMBOLS = {one.symbol.strip(): one.code for one in CURRENCIES.values()}
-
 
 def amounts_in(text: str) -> list[tuple[int, list[str]]]:
     """What an amount on a statement may be, in minor units, and in which currencies: "24.00" and "24" are £24.00 and
     $24.00 and ¥24, never 24 pence. With a symbol or a code, before or after, only that currency is meant."""
-    words = text.upper().replace("\N{NO-BREAK SPACE}", " ").strip()
-    codes = list(CURRENCIES)
-    for sign, code in {**_SYMBOLS, **{code: code for code in CURRENCIES}}.items():
-        bare = words.removeprefix(sign).removesuffix(sign)
-        if bare != words:
-            words, codes = bare.strip(), [code]
-            break
-    amount = _amount(words)
+    amount, named = read_amount(text)
+    codes = [named] if named else list(CURRENCIES)
     if amount is None:
         return []
     meant = [(minor, code) for code in codes if (minor := _in_minor(amount, CURRENCIES[code])) is not None]
     meant.sort()
     return [(minor, [code for _, code in group]) for minor, group in groupby(meant, key=lambda one: one[0])]
-
-
-def _amount(words: str) -> Decimal | None:
-    if _WITH_COMMAS.fullmatch(words):
-        return Decimal(words.replace(",", ""))
-    if _WITH_POINTS.fullmatch(words):
-        return Decimal(words.replace(".", "").replace(",", "."))
-    return Decimal(words.replace(",", ".")) if _SIMPLE.fullmatch(words) else None
 
 
 def _in_minor(amount: Decimal, currency: Currency) -> int | None:

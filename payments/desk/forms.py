@@ -13,6 +13,11 @@ from shop.money import minor_of, money_text, plain_text
 
 _SALT = "what the reader of a form saw"
 NOTE_MOST = 400
+REASONS = [
+    (Refund.Reason.REQUESTED_BY_CUSTOMER.value, "The shopper asked for it"),
+    (Refund.Reason.DUPLICATE.value, "Paid twice"),
+    (Refund.Reason.FRAUDULENT.value, "Fraud"),
+]
 
 
 class ActForm(forms.Form):
@@ -80,12 +85,7 @@ class RefundForm(ActForm):
     )
     reason = forms.ChoiceField(
         label="Reason, for Stripe",
-        choices=[
-            ("", "Choose a reason"),
-            (Refund.Reason.REQUESTED_BY_CUSTOMER.value, "The shopper asked for it"),
-            (Refund.Reason.DUPLICATE.value, "Paid twice"),
-            (Refund.Reason.FRAUDULENT.value, "Fraud"),
-        ],
+        choices=[("", "Choose a reason"), *REASONS],
         error_messages={"required": "Choose a reason"},
     )
     note = NoteField(

@@ -11,7 +11,7 @@ from django.shortcuts import get_object_or_404, render
 from orders.mail import message_of
 from orders.models import Mail, Order
 from orders.personal import Viewer, email_for, text_for
-from payments.desk.forms import DecideForm, RefundForm
+from payments.desk.forms import REASONS, DecideForm, RefundForm
 from payments.desk.offers import is_own, why_not_decide, why_not_refund
 from payments.desk.once import Acting, Page, Told, payment_page
 from payments.models import Dispute, Payment, Refund, RefundProposal
@@ -52,6 +52,11 @@ def refund(request: HttpRequest, payment_id: str) -> HttpResponse:
     def preview(page: Page, filled: RefundForm) -> HttpResponse:
         amount = filled.cleaned_data["amount"]
         shown = _previewed(page, found, amount, two=takes_two(found, amount))
+        written = [
+            ("Reason, for Stripe", dict(REASONS)[filled.cleaned_data["reason"]]),
+            ("Why, for us", filled.note_text()),
+        ]
+        shown = replace(shown, now=[*shown.now, *written])
         mail = mail_about(found, amount, request.user)
         context = in_frame(request, shown.title, page=shown, form=filled, **mail)
         return render(request, "admin/desk/refund_preview.html", context)

@@ -163,11 +163,15 @@ def test_two_clerks_at_one_moment_refund_once(book: Book, payment: Payment, amou
 @pytest.mark.parametrize(
     ("amount", "told"),
     [
-        ("999.00", "is left to refund"),
+        ("999.00", "£999.00 is too much: "),
+        ("£999,00", "is left to refund of this payment"),
+        ("99999999999999", "is too much"),
+        ("9" * 40, "it is too long"),
         ("0", "Nothing would go back"),
-        ("12,50", "with a point and without commas"),
+        ("€1.50", "You wrote EUR, and the amount is in GBP"),
+        ("NaN", "That is not an amount"),
         ("1.505", "at most 2 places"),
-        ("-1", "in figures"),
+        ("-1", "The amount is negative"),
         ("", "Write how much goes back"),
         ("1e3", "in figures"),
         ("٣", "in figures"),
@@ -184,6 +188,18 @@ def test_an_amount_that_cannot_be_is_refused_at_its_field(book: Book, payment: P
         assert fields_in(answer)["form_key"] == form["form_key"]
     assert book.calls(path=REFUND) == []
     assert not StaffAct.objects.exists()
+
+
+@pytest.mark.parametrize("amount", ["1,50", "£1.50", "1.50 GBP", " 1,5 "])
+def test_an_amount_is_understood_as_the_search_box_does_and_the_preview_says_all(
+    book: Book, payment: Payment, amount: str
+) -> None:
+    browser = clerk("clara", MAY)
+    preview = browser.post(address("refund", payment.pk), filled(browser, payment, amount))
+    assert preview.status_code == 200 and "Refund £1.50?" in words(preview)
+    assert "Reason, for Stripe Paid twice" in words(preview) and "Why, for us paid twice" in words(preview)
+    assert said(browser.post(address("refund", payment.pk), fields_in(preview))) == "£1.50 has gone back."
+    assert refunded(book, payment) == [150]
 
 
 def test_a_reason_and_a_note_are_needed(book: Book, payment: Payment) -> None:

@@ -15,6 +15,13 @@ from shop.money import CURRENCIES, minor_of, money_text, plain_text
         ("1250", "JPY", 1250),
         ("1.25", "KWD", 1250),
         ("999999999", "EUR", 99999999900),
+        ("12,50", "GBP", 1250),
+        ("£12.50", "GBP", 1250),
+        ("12,50 gbp", "GBP", 1250),
+        ("1,234.50", "GBP", 123450),
+        ("1.234,50", "EUR", 123450),
+        ("1,234", "GBP", 123400),
+        ("¥1,250", "JPY", 1250),
     ],
 )
 def test_an_amount_is_read_exactly(text: str, currency: str, minor: int) -> None:
@@ -24,15 +31,17 @@ def test_an_amount_is_read_exactly(text: str, currency: str, minor: int) -> None
 @pytest.mark.parametrize(
     ("text", "currency"),
     [
-        ("12,50", "GBP"),  # twelve and a half, or one thousand two hundred and fifty?
-        ("1,250", "KWD"),
+        ("1,250", "KWD"),  # one and a quarter, or one thousand two hundred and fifty?
+        ("KWD 1,250", "KWD"),
+        ("€12.50", "GBP"),
+        ("12.50 USD", "GBP"),
+        ("£-1", "GBP"),
         ("12.505", "GBP"),
         ("12.50", "JPY"),
         ("1.255", "KWD"),
         ("-1", "GBP"),
         ("+1", "GBP"),
         ("1e3", "GBP"),
-        ("£5", "GBP"),
         ("", "GBP"),
         (".", "GBP"),
         (".5", "GBP"),
@@ -40,12 +49,28 @@ def test_an_amount_is_read_exactly(text: str, currency: str, minor: int) -> None
         ("\u0663", "GBP"),
         ("1 000", "GBP"),
         ("NaN", "GBP"),
-        ("9999999999", "GBP"),
+        ("£", "GBP"),
+        ("12.5.0", "GBP"),
+        ("9" * 16, "GBP"),
     ],
 )
 def test_what_could_be_misread_is_refused(text: str, currency: str) -> None:
     with pytest.raises(ValueError, match=r"such as 1"):
         minor_of(text, currency)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("-1", "The amount is negative"),
+        ("NaN", "That is not an amount"),
+        ("€1.50", "You wrote EUR, and the amount is in GBP"),
+        ("1.505", "An amount in GBP has at most 2 places after the point"),
+    ],
+)
+def test_what_is_wrong_with_an_amount_is_said(text: str, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        minor_of(text, "GBP")
 
 
 @pytest.mark.parametrize("currency", CURRENCIES)
