@@ -176,11 +176,12 @@ class Mail(models.Model):
     """
 
     class Kind(models.TextChoices):
-        RECEIPT = "receipt"
-        CANCELED = "canceled"
-        REFUND = "refund"
-        LATE_MONEY = "late-money"
-        FINISH_PAYING = "finish-paying"
+        # The labels are what staff read everywhere, as in "the mail late money".
+        RECEIPT = "receipt", "receipt"
+        CANCELED = "canceled", "canceled"
+        REFUND = "refund", "refund"
+        LATE_MONEY = "late-money", "late money"
+        FINISH_PAYING = "finish-paying", "finish paying"
 
     class State(models.TextChoices):
         DUE = "due"
@@ -211,7 +212,7 @@ class Mail(models.Model):
         permissions = [("send_mail_again", "Can send a mail of an order again")]
 
     def __str__(self) -> str:
-        return f"{self.kind} of {self.order_id}"
+        return f"{self.get_kind_display()} of {self.order_id}"
 
 
 class OrderLinkQuerySet(models.QuerySet["OrderLink"]):

@@ -4,7 +4,7 @@ import datetime
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from orders.models import Order
+from orders.models import Mail, Order
 from shop.models import StaffAct
 
 _MOST = 300
@@ -61,7 +61,7 @@ def _moved(kind: str, from_state: str, to_state: str) -> str:
 def _of_its_mails(order: Order, acts: list[StaffAct]) -> list[Moment]:
     sent = {(mail.sent_at, mail.kind) for mail in order.mails.all() if mail.sent_at is not None}
     sent |= {(sending.at, sending.kind) for sending in earlier_sendings(acts)}
-    return [Moment(at, f"Mail sent: {kind}") for at, kind in sorted(sent)]
+    return [Moment(at, f"Mail sent: {Mail.Kind(kind).label}") for at, kind in sorted(sent)]
 
 
 class Sending(NamedTuple):

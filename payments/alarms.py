@@ -23,12 +23,12 @@ MAIL_LATE_AT_MOST = datetime.timedelta(minutes=15)
 
 # Every alarm that there is, the most urgent first, and its headline.
 ALARMS = {
-    "open-break-double-charge": "An order was charged twice",
-    "open-break-missing-local": "Stripe has money that our rows do not explain",
-    "open-break-amount": "Stripe has another amount than we have",
-    "open-break-missing-gateway": "A payment of ours is not in Stripe's book",
-    "open-break-status": "Stripe and our rows disagree about a payment",
-    "open-break-orphan-refund": "Money went back that our rows do not know",
+    "open-break-double-charge": str(Break.Kind.DOUBLE_CHARGE.label),
+    "open-break-missing-local": str(Break.Kind.MISSING_LOCAL.label),
+    "open-break-amount": str(Break.Kind.AMOUNT.label),
+    "open-break-missing-gateway": str(Break.Kind.MISSING_GATEWAY.label),
+    "open-break-status": str(Break.Kind.STATUS.label),
+    "open-break-orphan-refund": str(Break.Kind.ORPHAN_REFUND.label),
     "refund-failed": "A refund did not reach the shopper",
     "oldest-undecided": "A payment has been undecided for too long",
     "completer-stopped": "Nobody finishes undecided payments",
@@ -67,6 +67,10 @@ class BreakCount:
     count: int
     amount_minor: int | None
     oldest: datetime.datetime
+
+    @property
+    def title(self) -> str:
+        return str(Break.Kind(self.kind).label)
 
     @property
     def alarm(self) -> str:

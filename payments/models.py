@@ -594,12 +594,13 @@ class Break(models.Model):
     """A difference between Stripe's book and our rows that staff see. Open until a person or a rule resolves it."""
 
     class Kind(models.TextChoices):
-        MISSING_LOCAL = "missing_local"
-        MISSING_GATEWAY = "missing_gateway"
-        AMOUNT = "amount"
-        STATUS = "status"
-        DOUBLE_CHARGE = "double_charge"
-        ORPHAN_REFUND = "orphan_refund"
+        # The labels are what staff read everywhere: lists, alarms, stories and the runbook's titles.
+        MISSING_LOCAL = "missing_local", "Stripe has money that our rows do not explain"
+        MISSING_GATEWAY = "missing_gateway", "A payment of ours is not in Stripe's book"
+        AMOUNT = "amount", "Stripe has another amount than we have"
+        STATUS = "status", "Stripe and our rows disagree about a payment"
+        DOUBLE_CHARGE = "double_charge", "An order was charged twice"
+        ORPHAN_REFUND = "orphan_refund", "Money went back that our rows do not know"
 
     kind = models.CharField(max_length=16, choices=Kind)
     subject = models.CharField(max_length=80)  # the intent, charge, refund or dispute it is about; or the order
@@ -633,7 +634,7 @@ class Break(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.kind}: {self.subject}"
+        return f"{self.get_kind_display()}: {self.subject}"
 
     @property
     def amount_text(self) -> str:

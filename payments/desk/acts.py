@@ -387,7 +387,7 @@ def send_mail_again(request: HttpRequest, pk: int) -> HttpResponse:
         order = Order.objects.get(pk=mail.order_id)
         mail.order = order
         say = what_to_say(mail)
-        now = [("Mail", mail.kind), ("State", mail.state), ("What it says", _SAYS[say])]
+        now = [("Mail", mail.get_kind_display()), ("State", mail.state), ("What it says", _SAYS[say])]
         if mail.sent_at is not None:
             now.append(("Sent", f"{mail.sent_at:%Y-%m-%d %H:%M:%S} UTC"))
         if mail.state == Mail.State.SENDING:
@@ -408,7 +408,7 @@ def send_mail_again(request: HttpRequest, pk: int) -> HttpResponse:
             order_page(
                 order,
                 act="send mail again",
-                title=f"Send the mail {mail.kind} of order {order.number} again",
+                title=f"Send the mail {mail.get_kind_display()} of order {order.number} again",
                 button="Send it again",
                 now=now,
                 will=will,
@@ -417,7 +417,7 @@ def send_mail_again(request: HttpRequest, pk: int) -> HttpResponse:
                 extra={"mail": preview},
             ),
             snapshot=lambda: mail_snapshot(mail.pk),
-            subject=f"mail {mail.kind} of order {order.number}",
+            subject=f"mail {mail.get_kind_display()} of order {order.number}",
         )
 
     def carry_out(form: WithReason, act: Act) -> Told:

@@ -91,7 +91,7 @@ def _refund_offers(payment: Payment | None, viewer: Viewer) -> list[Offer]:
 def _break_offers(order: Order, viewer: Viewer) -> list[Offer]:
     made = []
     for found in order.breaks.filter(resolved_at=None).order_by("pk"):
-        what = f"{found.get_kind_display().lower()}, {found.subject}"
+        what = f"{found.get_kind_display()}, {found.subject}"
         if found.kind == Break.Kind.DOUBLE_CHARGE:
             label = f"Give the second charge back: {found.subject}"
             why_not = why_not_give_back(found, Break.Kind(found.kind))
@@ -118,7 +118,14 @@ def _event_offers(order: Order, viewer: Viewer) -> list[Offer]:
 def _mail_offers(order: Order, viewer: Viewer) -> list[Offer]:
     name = "send mail again"
     return [
-        _offer(viewer, name, f"Send again: the mail {mail.kind}", name.replace(" ", "-"), mail.pk, why_not_send(mail))
+        _offer(
+            viewer,
+            name,
+            f"Send again: the mail {mail.get_kind_display()}",
+            name.replace(" ", "-"),
+            mail.pk,
+            why_not_send(mail),
+        )
         for mail in order.mails.order_by("pk")
     ]
 

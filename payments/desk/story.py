@@ -14,7 +14,7 @@ from django.db.models.functions import Greatest
 from django.urls import reverse
 from django.utils import timezone
 
-from orders.models import Order
+from orders.models import Mail, Order
 from orders.order_story import earlier_sendings
 from payments.answers import REASONS, reason_text
 from payments.desk.changes import changes
@@ -296,7 +296,7 @@ def _webhooks(asked: _Asked) -> Iterator[Row]:
 def _breaks(asked: _Asked) -> Iterator[Row]:
     breaks = Break.objects.filter(order=asked.order, found_at__lte=asked.until)
     for found in breaks.order_by(_latest("found_at", "resolved_at", asked.until).desc())[: asked.most]:
-        name = f"{found.get_kind_display()} {found.subject}"
+        name = f"{found.get_kind_display()}, {found.subject}"
         link = reverse("admin:payments_break_change", args=[found.pk])
         details = (found.proposal,) if found.proposal else ()
         yield Row(found.found_at, "break", f"Break found: {name}", found.found_by, details=details, link=link)
@@ -316,9 +316,16 @@ def _mails(asked: _Asked, acts: list[StaffAct]) -> Iterator[Row]:
     for mail in asked.order.mails.order_by("-due_at")[: asked.most]:
         at = {mail.State.SENT: mail.sent_at, mail.State.DUE: mail.due_at}.get(mail.State(mail.state), mail.sending_at)
         refused = (f"not taken {mail.refusals} times, last: {mail.last_refusal}",) if mail.refusals else ()
-        yield Row(at or mail.due_at, "mail", f"Mail {mail.kind}", now=mail.state, details=refused)
+        yield Row(at or mail.due_at, "mail", f"Mail {mail.get_kind_display()}", now=mail.state, details=refused)
+    mail_kinds = dict(Mail.Kind.choices)
     for sending in earlier_sendings(acts):
-        yield Row(sending.at, "mail", f"Mail {sending.kind}", now="sent", details=("sent again since",))
+        yield Row(
+            sending.at,
+            "mail",
+            f"Mail {mail_kinds.get(sending.kind, sending.kind)}",
+            now="sent",
+            details=("sent again since",),
+        )
 
 
 def _acts(asked: _Asked) -> list[StaffAct]:

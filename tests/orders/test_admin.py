@@ -194,7 +194,7 @@ def test_the_order_page_tells_the_story_and_leads_to_the_payment(staff, book):
 def test_the_order_page_names_open_breaks_and_disputes(staff):
     order = make_order()
     open_break(Difference(Break.Kind.AMOUNT, "pi_1", order, None, 1, "GBP", "look"))
-    assert "amount: pi_1" in page_of(staff, order)
+    assert "Stripe has another amount than we have: pi_1" in page_of(staff, order)
 
 
 def test_the_mail_list_shows_no_address_to_whoever_may_not_see_it():

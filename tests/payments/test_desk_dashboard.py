@@ -138,7 +138,7 @@ def test_an_empty_shop_is_quiet_and_says_that_nothing_was_checked_yet(staff: Cli
     for said in (
         "All quiet No alarm rings. Undecided payments were never looked at yet",
         "Nothing is undecided. The completer last ran: never yet.",
-        "No breaks. Last full check: never yet. Last check of two hours: never yet.",
+        "No open breaks. Last full check: never yet. Last check of two hours: never yet.",
         "No proposal waits for a second person.",
         "Every refund is settled. The completer last ran: never yet.",
         "No dispute is open.",
@@ -156,7 +156,7 @@ def test_an_empty_panel_says_when_it_was_last_checked(staff: Client) -> None:
         beat(name)
     at = f"{Heartbeat.objects.get(name='long_sweep').beat_at:%Y-%m-%d %H:%M:%S} UTC"
     text = words(shown(staff))
-    assert f"No breaks. Last full check: {at}" in text
+    assert f"No open breaks. Last full check: {at}" in text
     assert "never yet" not in text
 
 
@@ -293,7 +293,10 @@ def test_sums_of_breaks_are_per_currency(staff: Client) -> None:
     for currency, amount in (("GBP", 100), ("GBP", 250), ("JPY", 700)):
         found("amount", amount_minor=amount, currency=currency)
     text = words(shown(staff))
-    assert "2 amount, £3.50" in text and "1 amount, ¥700" in text
+    assert (
+        "2 Stripe has another amount than we have, £3.50" in text
+        and "1 Stripe has another amount than we have, ¥700" in text
+    )
 
 
 def test_a_parked_event_says_why(staff: Client) -> None:

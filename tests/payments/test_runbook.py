@@ -59,7 +59,7 @@ def test_every_page_is_linked_from_the_index_and_nothing_else_is() -> None:
 
 
 def test_the_index_calls_an_alarm_as_the_dashboard_does() -> None:
-    assert [title for title in ALARMS.values() if f"| {title} | [" not in INDEX] == []
+    assert [title for title in ALARMS.values() if f"| [{title}](" not in INDEX] == []
     assert [name for name, title in ALARMS.items() if text_of(name).splitlines()[0] != f"# {title}"] == []
 
 
