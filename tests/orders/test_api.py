@@ -237,3 +237,9 @@ def test_placing_by_api_takes_this_many_statements(django_assert_num_queries):
     # session, cart, key, lines
     with django_assert_num_queries(4):
         client.post("/api/orders/", body, content_type="application/json", headers={"Idempotency-Key": "k"})
+
+
+def test_a_cart_version_is_a_digest_and_never_taken_for_a_card_number() -> None:
+    cart = make_cart((make_product(), 1))
+    answer = post_order(guest_client(cart), cart, cart_version="ab4242424242424242cd")
+    assert (answer.status_code, answer.json()["type"]) == (409, "/problems/cart-changed")
