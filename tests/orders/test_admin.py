@@ -47,6 +47,15 @@ def test_an_order_is_shown_with_lines_and_mails(staff):
         assert said in page, said
 
 
+def test_every_moment_is_told_with_its_zone(staff):
+    order, due = make_order(), timezone.now()
+    owe_mail(order, Mail.Kind.RECEIPT, due)
+    for path, at in (("mail/", due), (f"order/{quote(order.pk)}/change/", order.placed_at)):
+        page = staff.get(f"/admin/orders/{path}").content.decode()
+        assert f"{at:%Y-%m-%d %H:%M:%S} UTC" in page, path
+        assert not re.search(r"\b[ap]\.m\.", page), path
+
+
 @pytest.mark.parametrize("path", ["order/add/", "mail/add/", "order/{}/delete/", "order/{}/change/"])
 def test_nothing_is_added_changed_or_deleted(staff, path):
     order = make_order()
