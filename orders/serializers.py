@@ -31,8 +31,6 @@ def _passes_luhn(digits: str) -> bool:
 class Text(serializers.CharField):
     """One line of text a person typed: a JSON string, no control characters, no card number."""
 
-    typed = True
-
     def __init__(self, asks: str, most: int, **options: Any) -> None:
         messages: dict[str, Any] = {
             "required": f"Enter {asks}.",
@@ -48,15 +46,19 @@ class Text(serializers.CharField):
         text = super().to_internal_value(data)
         if any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in text):
             raise serializers.ValidationError("Use letters, digits and punctuation in one line.")
-        if self.typed and looks_like_card_number(text):
+        if self._may_be_typed(text) and looks_like_card_number(text):
             raise serializers.ValidationError("This looks like a card number. Card details go only into the card form.")
         return text
+
+    def _may_be_typed(self, text: str) -> bool:
+        return True
 
 
 class Digest(Text):
     """Made by us: one in two hundred has digits in a row that would pass for a card number."""
 
-    typed = False
+    def _may_be_typed(self, text: str) -> bool:
+        return re.fullmatch(r"[0-9a-f]{32}", text) is None
 
 
 class Email(Text, serializers.EmailField):
