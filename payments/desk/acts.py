@@ -367,7 +367,7 @@ _SAYS = {
 _WILL_SEND = {
     Say.NOW: "It sends the mail once more, with a new link.",
     Say.LATER: "The mail waits until it is known whether what it says is so. Then it goes out, or is dropped.",
-    Say.NEVER: "It sends nothing.",
+    Say.NEVER: "It sends nothing: the mail is dropped, and is in doubt no more.",
 }
 _SENDS = {
     Say.NOW: "The mail goes out within a minute.",

@@ -205,7 +205,7 @@ def why_not_send(mail: Mail) -> str:
         return "It is about to be sent already"
     if is_being_sent(mail):
         return "It is being sent right now: wait two minutes"
-    if what_to_say(mail) is Say.NEVER:
+    if mail.state != Mail.State.SENDING and what_to_say(mail) is Say.NEVER:  # of one in doubt this act is the only end
         return f"{why_never(mail)}: it would be dropped, not sent"
     if went_out_just_now(mail):
         return f"This mail went out at {mail.sent_at:%H:%M:%S} UTC: wait two minutes if you want it once more"

@@ -350,6 +350,20 @@ def test_the_core_makes_no_mail_due_that_just_went_out(book: Book) -> None:
     assert mail.state == "sent"
 
 
+@pytest.mark.parametrize("kind", ["finish-paying", "canceled", "refund"])
+def test_a_mail_in_doubt_that_is_no_longer_so_is_dropped(book: Book, kind: str) -> None:
+    """Whoever was sending it has died: nothing else ends it, and its alarm would ring for ever."""
+    order, then = paid_order(), timezone.now() - datetime.timedelta(minutes=3)
+    mail = Mail.objects.create(order=order, kind=kind, state="sending", due_at=then, sending_at=then)
+    browser = clerk("clara", *MAY)
+    path = address("send-mail-again", mail.pk)
+    assert "the mail is dropped" in words(browser.get(path))
+    assert "dropped, not sent" in said(post(browser, path))
+    send_due_mails()
+    mail.refresh_from_db()
+    assert (mail.state, list(Mail.objects.in_doubt())) == ("dropped", [])
+
+
 @pytest.mark.parametrize(
     ("kind", "told"),
     [
