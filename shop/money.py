@@ -60,8 +60,8 @@ def plain_text(amount_minor: int, currency: str) -> str:
     return decimal_text(amount_minor, currency).replace(",", "")
 
 
-_WITH_COMMAS = re.compile(r"\d{1,3}(,\d{3})+(\.\d{1,3})?", re.ASCII)  # 1,234.56
-_WITH_POINTS = re.compile(r"\d{1,3}(\.\d{3})+,\d{1,3}", re.ASCII)  # 1.234,56
+_WITH_COMMAS = re.compile(r"[1-9]\d{0,2}(,\d{3})+(\.\d{1,3})?", re.ASCII)  # 1,234.56
+_WITH_POINTS = re.compile(r"[1-9]\d{0,2}(\.\d{3})+,\d{1,3}", re.ASCII)  # 1.234,56
 _SIMPLE = re.compile(r"\d{1,15}([.,]\d{1,3})?", re.ASCII)  # 24 or 24.00 or 24,00
 _SIGNS = {**{one.symbol.strip(): one.code for one in CURRENCIES.values()}, **{code: code for code in CURRENCIES}}
 
@@ -84,7 +84,8 @@ def read_amount(text: str) -> tuple[Decimal | None, str | None]:
 
 
 def minor_of(text: str, currency: str) -> int:
-    """`"12.50", "GBP"` -> `1250`, exactly. Never guessed: `1,250` is refused where it may be one and a quarter.
+    """`"12.50", "GBP"` -> `1250`, exactly. `1,250` is thousands where the currency has no third decimal, and refused
+    where it may be one and a quarter; `0,250` is never thousands.
 
     Raises:
         ValueError: it is no amount of this currency; the text says how one is written.

@@ -114,7 +114,7 @@ def _plain(text: str) -> str:
     text = text.replace("\0", "").translate(_DASHES).strip()
     for shape in (_ADDRESS, _EMAIL):
         if within := shape.search(text):
-            return within[within.lastindex or 0]
+            return within[within.lastindex or 0].partition("?")[0].strip(f"{_AROUND}.")
     bare = text.strip(_AROUND)
     named = _NAMED.fullmatch(bare)
     return named[1] if named else bare

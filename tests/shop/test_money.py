@@ -33,6 +33,9 @@ def test_an_amount_is_read_exactly(text: str, currency: str, minor: int) -> None
     [
         ("1,250", "KWD"),  # one and a quarter, or one thousand two hundred and fifty?
         ("KWD 1,250", "KWD"),
+        ("0,250", "GBP"),  # a quarter, and not two hundred and fifty
+        ("0.250,50", "GBP"),
+        ("0,250", "JPY"),
         ("€12.50", "GBP"),
         ("12.50 USD", "GBP"),
         ("£-1", "GBP"),
