@@ -61,7 +61,8 @@ def _moved(kind: str, from_state: str, to_state: str) -> str:
 def _of_its_mails(order: Order, acts: list[StaffAct]) -> list[Moment]:
     sent = {(mail.sent_at, mail.kind) for mail in order.mails.all() if mail.sent_at is not None}
     sent |= {(sending.at, sending.kind) for sending in earlier_sendings(acts)}
-    return [Moment(at, f"Mail sent: {Mail.Kind(kind).label}") for at, kind in sorted(sent)]
+    labels = dict(Mail.Kind.choices)
+    return [Moment(at, f"Mail sent: {labels.get(kind, kind)}") for at, kind in sorted(sent)]
 
 
 class Sending(NamedTuple):

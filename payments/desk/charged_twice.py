@@ -17,6 +17,7 @@ from payments.desk.cases import ALSO_A_HOLD, WORDS, Case
 from payments.desk.past import past_in_words
 from payments.desk.statement import Kind, Line, Money, State, stray_line
 from payments.models import Break
+from payments.status import may_press
 
 # Two charges as far apart as this may look like one bought twice: banks show a line some days late.
 WINDOW = datetime.timedelta(days=7)
@@ -82,7 +83,7 @@ RULES: list[tuple[Case, Callable[[Picture], bool]]] = [
     (Case.DISPUTED, lambda it: it.disputed(*_UNDECIDED)),
     (Case.DISPUTE_LOST, lambda it: it.disputed("lost", "prevented")),
     (Case.TWO_ORDERS, lambda it: bool(it.bought_close_together) and not all(it.refunded)),
-    (Case.REFUND_STUCK, lambda it: it.has(Kind.BACK, State.STUCK) and not all(it.refunded)),
+    (Case.REFUND_STUCK, lambda it: it.has(Kind.BACK, State.STUCK) and not (it.refunded and all(it.refunded))),
     (Case.REFUND_SENT, lambda it: it.has(Kind.BACK, State.SENT)),
     (Case.REFUNDED, lambda it: bool(it.charges) and all(it.refunded)),
     (Case.PARTLY_REFUNDED, lambda it: it.has(Kind.BACK, State.DONE)),
@@ -228,6 +229,8 @@ def _and(words: list[str]) -> str:
 
 
 _NOT_CHARGED = (Case.NONE, Case.HOLD_ALONE)
+# Where the money is ours, and nobody is giving or taking it back.
+_STANDS = (Case.ONE, Case.HOLD, Case.PARTLY_REFUNDED, Case.PERHAPS_TWO)
 _ENDED = {"canceled": "was canceled", "expired": "expired"}
 
 
@@ -241,7 +244,7 @@ def _past_in_letter(picture: Picture, case: Case) -> str:
 def _became(money: Money, case: Case) -> str:
     order, late = money.order, money.past.late
     ended = _ENDED[late.from_state if late else order.status] if late or order.is_closed else ""
-    if late and order.is_paid and order.status != Order.Status.REFUNDED:
+    if late and case in _STANDS and order.is_paid:
         return f"{ended} before your payment reached us. We still had the goods, so it stands, and is paid."
     if ended and any(payment.captured_minor for payment in money.payments):
         return f"{ended} before your payment reached us."
@@ -249,7 +252,7 @@ def _became(money: Money, case: Case) -> str:
         return ""
     if ended:
         return f"{ended}."
-    may_be_paid = order.status == Order.Status.PENDING and not order.is_closing and order.expires_at > timezone.now()
+    may_be_paid = order.expires_at > timezone.now() and may_press(order)
     until = f"{order.expires_at.day} {order.expires_at:%B %Y, %H:%M} UTC"
     return f"is still open: you can pay it on its page until {until}." if may_be_paid else ""
 

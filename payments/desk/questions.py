@@ -102,7 +102,8 @@ def what_came_of_it(order_id: str, told: Reconciled) -> str:
         return "It was charged, once: the order is paid."
     if attempt is None or told.before["attempts"] == told.after["attempts"]:
         return "Stripe was asked."
-    if attempt.outcome in DEAD and attempt.reason != OTHER_AMOUNT and not order.is_paid:
+    charged = order.is_paid or order.payments.filter(captured_minor__gt=0).exists()
+    if attempt.outcome in DEAD and attempt.reason != OTHER_AMOUNT and not charged:
         if order.status == Order.Status.PENDING and not order.is_closing:
             return "Nothing was charged. The shopper can pay again."
         return f"Nothing was charged. The order is {order.status}."
