@@ -34,7 +34,7 @@ CHALLENGE = "pm_card_threeDSecure2Required"
 
 
 def owed(order: Order) -> list[str]:
-    return list(Mail.objects.filter(order=order).values_list("kind", flat=True))
+    return list(Mail.objects.filter(order=order).order_by("pk").values_list("kind", flat=True))
 
 
 def unknown_order(book: Book, token: str = "pm_card_visa", when: str = "before") -> tuple[Order, Client]:
