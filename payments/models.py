@@ -367,6 +367,15 @@ class Refund(Leased):
         return money_text(self.amount_minor, self.currency)
 
     @property
+    def by_itself(self) -> bool:
+        """Late money goes back without anybody's asking."""
+        return self.idempotency_key.startswith(LATE_REFUND)
+
+    @property
+    def why_text(self) -> str:
+        return "by itself, for the money came late" if self.by_itself else self.reason.replace("_", " ")
+
+    @property
     def gateway_key(self) -> str:
         """Gateway key of this refund's only create."""
         return f"{settings.PAYMENT_ENV}:refund:{self.pk}"

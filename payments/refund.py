@@ -20,7 +20,7 @@ from payments.errors import GatewayError, Invalid, RowBusy, StaleLease
 from payments.gateways.base import Call, SeenRefund, gateway
 from payments.gateways.transport import Deadline
 from payments.leases import Lease, take_lease
-from payments.models import LATE_REFUND, NOT_GIVEN, Asker, Break, DatabaseClock, Dispute, Payment, PaymentEvent, Refund
+from payments.models import NOT_GIVEN, Asker, Break, DatabaseClock, Dispute, Payment, PaymentEvent, Refund
 from payments.models import Outcome as Known
 from payments.proposals import agree, takes_two
 from payments.row_lock import again_on_conflict, give_back_connections, locked_payment
@@ -391,9 +391,7 @@ def _tell(
     actor = actor or str(refund.actor or "")[:80]
     events = [called(call, order, refund.payment, None, asked_by, actor) for call in calls]
     if before != after:
-        by_itself = refund.idempotency_key.startswith(LATE_REFUND)
-        why = "by itself, for the money came late" if by_itself else refund.reason.replace("_", " ")
-        note = f"{money_text(refund.amount_minor, refund.currency)}, {why}"
+        note = f"{refund.amount_text}, {refund.why_text}"
         events.append(
             PaymentEvent(
                 order=order,

@@ -22,7 +22,6 @@ from payments.desk.past import end_in_words, late_in_words
 from payments.desk.times import when_text
 from payments.gateways.base import NO_ANSWER
 from payments.models import (
-    LATE_REFUND,
     Asker,
     Attempt,
     Break,
@@ -33,7 +32,6 @@ from payments.models import (
     WebhookEvent,
 )
 from shop.models import StaffAct
-from shop.money import money_text
 
 PAGE = 200
 FOR_EVER = datetime.datetime.max.replace(tzinfo=datetime.UTC)
@@ -264,15 +262,13 @@ def _in_words(event: PaymentEvent, press: str) -> tuple[str, str, bool]:
 def _refunds(asked: _Asked) -> Iterator[Row]:
     refunds = Refund.objects.filter(payment__order=asked.order, created_at__lte=asked.until).select_related("actor")
     for refund in refunds.order_by("-created_at")[: asked.most]:
-        by_itself = refund.idempotency_key.startswith(LATE_REFUND)
-        why = "by itself, for the money came late" if by_itself else refund.reason.replace("_", " ")
-        details = [why, f"came to: {refund.outcome or refund.phase}"]
+        details = [refund.why_text, f"came to: {refund.outcome or refund.phase}"]
         if refund.refund_id:
             details.append(refund.refund_id)
         yield Row(
             refund.created_at,
             "refund",
-            f"Refund of {money_text(refund.amount_minor, refund.currency)} {'due' if by_itself else 'asked for'}",
+            f"Refund of {refund.amount_text} {'due' if refund.by_itself else 'asked for'}",
             str(refund.actor or ""),
             key=refund.idempotency_key,
             details=tuple(details),
