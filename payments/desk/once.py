@@ -5,7 +5,7 @@ reload and Back meet the form's one-time key; two people meet the version of wha
 entries kept.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -177,17 +177,19 @@ class Acting:
     def stale(self, form: ActForm) -> HttpResponse:
         """Nothing was done: what has changed, and the form again, about what is so now."""
         page = self.page()
-        seen = seen_in(form)
-        changed: list[Change] = changes(seen, page.snapshot(), page.currency) if seen is not None else []
-        fresh = self.form({**dict(form.data.items()), **marks_of(page.snapshot())})
-        return self.show(page, fresh, status=409, stale=True, changed=changed)
+        seen, now = seen_in(form), page.snapshot()
+        changed: list[Change] = changes(seen, now, page.currency) if seen is not None else []
+        return self.show(page, self._anew(form.data, now), status=409, stale=True, changed=changed)
 
     def again(self, error: str, status: int = 422) -> HttpResponse:
         """The form once more, its entries kept, as a new one."""
         page = self.page()
-        fresh = self.form({**self.request.POST.dict(), **marks_of(page.snapshot())})
+        fresh = self._anew(self.request.POST, page.snapshot())
         fresh.add_error(None, error)
         return self.show(page, fresh, status=status)
+
+    def _anew(self, sent: Mapping[str, str], now: Snapshot) -> Any:
+        return self.form({**dict(sent.items()), **marks_of(now)})
 
 
 def payment_page(order: Order) -> str:
