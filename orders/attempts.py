@@ -30,6 +30,9 @@ class GivenBack(Protocol):
     outcome: str
     payment: Any
 
+    @property
+    def is_of_credited_charge(self) -> bool: ...
+
 
 def live_attempt(order: Order) -> Press | None:
     """The order's press of Pay that may still charge or has charged."""

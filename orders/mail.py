@@ -151,6 +151,7 @@ def message_of(
         "payment": payment,
         "refund": refund,
         "other_amount": took_other_amount(order),
+        "second_charge": bool(refund and payment and payment.captured_minor and not refund.is_of_credited_charge),
         "left_minor": payment.captured_minor - payment.refunded_minor if payment else 0,
         "found": mail.kind == Mail.Kind.RECEIPT and was_found(order),
         "held": order.status == Order.Status.PENDING and order.expires_at > timezone.now(),

@@ -280,7 +280,7 @@ def _ways_of(found: Break) -> list[tuple[str, str, str]]:
     ]
     if found.kind == Break.Kind.DOUBLE_CHARGE:
         ways.insert(0, ("refund duplicate", "refund-duplicate", "Give the second charge back"))
-    if found.kind == Break.Kind.AMOUNT and "prepared_refund" in found.evidence:
+    if found.kind == Break.Kind.AMOUNT and found.charge_id is not None:
         ways.insert(0, ("refund mismatch", "refund-mismatch", "Give the other amount back"))
     return ways
 

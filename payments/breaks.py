@@ -5,14 +5,16 @@
 
 from dataclasses import dataclass, field
 
-from django.conf import settings
 from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
 from orders.models import Order
-from payments.models import Break, Payment
+from payments.charges import charge_as_seen
+from payments.gateways.base import SeenCharge
+from payments.models import Break, Charge, Payment, Refund
 from shop.acts import Act, Snapshot, witnessed
+from shop.money import money_text
 
 # Of these kinds, a look at Stripe and at our rows says whether they are gone, whoever opened them.
 PLAIN = (
@@ -36,6 +38,7 @@ class Difference:
     Attributes:
         subject: the intent, charge or refund that it is about.
         proposal: what staff could do, in words.
+        charge: the money to give back, as Stripe shows it, if that is what it is about.
     """
 
     kind: Break.Kind
@@ -46,6 +49,7 @@ class Difference:
     currency: str
     proposal: str
     evidence: dict[str, object] = field(default_factory=dict)
+    charge: SeenCharge | None = None
 
     def as_break(self) -> Break:
         return Break(
@@ -59,19 +63,6 @@ class Difference:
         )
 
 
-def prepared_refund(kind: str, charge_id: str, order: Order, payment: Payment, **more: object) -> dict[str, object]:
-    """The exact call that gives back all that is left of a charge: no amount, and a gateway key from the charge alone,
-    so that Stripe moves the money once however often it is made. Carried out by staff, or where a setting says so.
-    """
-    named = {"order": order.pk, "payment": payment.pk, "env": settings.PAYMENT_ENV}
-    metadata = more.pop("metadata", {})
-    assert isinstance(metadata, dict)
-    return {
-        "key": f"{settings.PAYMENT_ENV}:refund:{kind}:{charge_id}",
-        "params": {"charge": charge_id, **more, "metadata": named | metadata},
-    }
-
-
 def open_break(difference: Difference) -> Break:
     """The break of this finding: a new one, the one that has been open since an earlier sweep, or the one that a person
     has resolved as it is: while it says the same, it stays resolved."""
@@ -80,7 +71,10 @@ def open_break(difference: Difference) -> Break:
     ).first()
     if accepted is not None:
         return accepted
-    Break.objects.bulk_create([difference.as_break()], ignore_conflicts=True)
+    row = difference.as_break()
+    if difference.order is not None and difference.charge is not None:
+        row.charge = charge_as_seen(difference.order, difference.charge)
+    Break.objects.bulk_create([row], ignore_conflicts=True)
     return Break.objects.filter(kind=difference.kind, subject=difference.subject).latest("found_at")
 
 
@@ -117,7 +111,10 @@ def break_snapshot(break_id: int) -> Snapshot:
         "resolved_by": found.resolved_by,
         "note": found.note,
         "owner": str(found.owner or ""),
-        "refund": found.evidence.get("refund"),
+        "refunds": {
+            row.pk: [row.outcome or row.phase, row.amount_minor]
+            for row in Refund.objects.filter(charge=found.charge_id).order_by("created_at")
+        },
     }
 
 
@@ -132,6 +129,49 @@ def resolve_breaks(subjects: list[str], kinds: list[Break.Kind], by: str, note: 
     """Close the open breaks of these kinds about these intents, charges or refunds: what they say is gone. How many."""
     found = Break.objects.filter(resolved_at=None, subject__in=subjects, kind__in=kinds)
     return found.update(resolved_at=timezone.now(), resolved_by=by, note=note)
+
+
+def raise_to_give_back(order: Order, payment: Payment, charge: Charge) -> None:
+    """A charge that does not pay the order stands: staff give it back, and so it must be on their list.
+
+    A second charge where the order is paid by another one; else another amount than the order's, whose break is about
+    its intent, for that is what the press waits for.
+    """
+    good = Payment.objects.filter(order=order, phase=Payment.Phase.SUCCEEDED).first()
+    text = money_text(charge.left_minor, charge.currency)
+    evidence: dict[str, object] = {"intent": charge.intent_id, "charge": charge.pk, "last4": charge.card_last4}
+    if good is not None:
+        kind, subject, owner = Break.Kind.DOUBLE_CHARGE, charge.pk, good
+        evidence |= {"good_intent": good.intent_id, "good_charge": good.charge_id}
+        proposal = f"Give {text} back: the charge to refund is {charge.pk}, never {good.charge_id}."
+    else:
+        kind, subject, owner = Break.Kind.AMOUNT, charge.intent_id or charge.pk, payment
+        evidence |= {"received": charge.captured_minor, "currency": charge.currency}
+        proposal = f"Give {text} back: Stripe took that, and not {order.total_text}."
+    found_by = {"found_by": BY_SWEEP} if good is not None else {}
+    Break.objects.bulk_create(
+        [
+            Break(
+                kind=kind,
+                subject=subject,
+                order=order,
+                payment=owner,
+                charge=charge,
+                amount_minor=charge.left_minor,
+                currency=charge.currency,
+                evidence={**found_by, "proposal": proposal, **evidence},
+            )
+        ],
+        ignore_conflicts=True,
+    )
+
+
+def resolve_given_back(charge: Charge) -> None:
+    """All of a charge that pays no order has gone back. In the transaction that knows it."""
+    about = Break.objects.filter(
+        charge=charge, kind__in=[Break.Kind.DOUBLE_CHARGE, Break.Kind.AMOUNT], resolved_at=None
+    )
+    about.update(resolved_at=timezone.now(), resolved_by="refund", note="all of it has gone back")
 
 
 def resolve_repaid(payment: Payment) -> None:

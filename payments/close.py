@@ -208,12 +208,12 @@ def cancel_intent(payment: Payment, deadline: Deadline, calls: list[Call]) -> Fi
         count_replay(payment.order_id, calls)
         return Finding(intent, calls=tuple(calls))
     except (WrongState, Invalid, KeyReused):
-        Payment.objects.filter(pk=payment.pk, cancels=payment.cancels).update(cancels=payment.cancels + 1)
+        Payment.objects.filter(pk=payment.pk, cancels=payment.cancels).update(**payment.next_cancel())
         give_back_connections()
         return look_at_intent(payment, deadline, calls)
     except Undecided as error:
         if error.stored_5xx:
-            Payment.objects.filter(pk=payment.pk, cancels=payment.cancels).update(cancels=payment.cancels + 1)
+            Payment.objects.filter(pk=payment.pk, cancels=payment.cancels).update(**payment.next_cancel())
             give_back_connections()
             return look_at_intent(payment, deadline, calls)  # it may have been done all the same
         return Finding(outcome=Outcome.UNKNOWN, calls=tuple(calls))

@@ -5,9 +5,10 @@ Most of a page matches at one glance at one query's rows. What does not is fetch
 metadata; all else on the account is foreign, and no business of ours (FAILURES 53).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
 
 import structlog
 from django.conf import settings
@@ -17,6 +18,7 @@ from django.utils import timezone
 
 from orders.models import Order
 from payments.breaks import BY_SWEEP, Difference, open_break, resolve_breaks
+from payments.charges import payments_of_charges
 from payments.close import give_up_payment
 from payments.complete import ask_stripe
 from payments.duplicates import double_charge
@@ -64,8 +66,30 @@ class NotNow(Exception):
     """Somebody holds the row, or Stripe does not answer for it: it can only be judged by a later round."""
 
 
-def is_ours(metadata: Mapping[str, str]) -> bool:
-    return bool(metadata.get("env") == settings.PAYMENT_ENV)
+class Named(Protocol):
+    """An object of Stripe's that may carry our metadata."""
+
+    @property
+    def metadata(self) -> dict[str, str]: ...
+
+
+N = TypeVar("N", bound=Named)
+
+
+def ours_among(page: list[N]) -> list[N]:
+    """Those that carry our env: today's, or the one under which the row of the named payment was made, for the setting
+    may have been renamed since."""
+    others = {
+        one.metadata.get("payment", "") for one in page if one.metadata.get("env") not in (None, settings.PAYMENT_ENV)
+    }
+    rows = Payment.objects.filter(pk__in=others).only("idempotency_key") if others else []
+    envs = {row.pk: row.env for row in rows}
+    return [
+        one
+        for one in page
+        if one.metadata.get("env") == settings.PAYMENT_ENV
+        or one.metadata.get("env", "") == envs.get(one.metadata.get("payment", ""))
+    ]
 
 
 def _is_young(created: int) -> bool:
@@ -87,7 +111,7 @@ def _looking() -> Deadline:
 
 def judge_intents(round_: Round, page: list[Intent]) -> Iterator[Verdict]:
     """One query for the page; a closer look at what does not match at once."""
-    ours = [intent for intent in page if is_ours(intent.metadata)]
+    ours = ours_among(page)
     round_.checked += len(ours)
     ids, named = [intent.id for intent in ours], [intent.metadata.get("payment", "") for intent in ours]
     rows = list(Payment.objects.filter(Q(intent_id__in=ids) | Q(pk__in=named))) if ours else []
@@ -149,7 +173,7 @@ def judge_intent(round_: Round, intent: Intent) -> Difference | None:
         _through_core(round_, payment)
     if payment.phase == Payment.Phase.SUCCEEDED and _equal(payment, intent):
         return None
-    if payment.is_over and all_went_back(payment, intent):
+    if payment.is_over and all_went_back(intent):
         return None
     good = _good_payment(payment.order_id)
     if good is not None and good != payment:
@@ -272,7 +296,7 @@ def _cancel_orphan(round_: Round, owner: Payment, intent: Intent) -> None:
         return
     round_.pace.step()
     calls: list[Call] = []
-    key = f"{settings.PAYMENT_ENV}:cancel:orphan:{intent.id}"
+    key = f"{owner.env}:cancel:orphan:{intent.id}"
     try:
         gateway().cancel_intent(intent.id, key, _looking(), calls)
         round_.changed += 1
@@ -286,7 +310,7 @@ def _cancel_orphan(round_: Round, owner: Payment, intent: Intent) -> None:
 
 def judge_charges(round_: Round, page: list[SeenCharge]) -> Iterator[Verdict]:
     """A charge may be hours younger than its intent, and one may have no intent at all."""
-    ours = [one for one in page if one.status == "succeeded" and one.captured_minor and is_ours(one.metadata)]
+    ours = ours_among([one for one in page if one.status == "succeeded" and one.captured_minor])
     round_.checked += len(ours)
     ids, intents = [one.id for one in ours], [one.intent_id for one in ours if one.intent_id]
     rows = list(Payment.objects.filter(Q(charge_id__in=ids) | Q(intent_id__in=intents))) if ours else []
@@ -345,9 +369,11 @@ def judge_refunds(round_: Round, page: list[SeenRefund]) -> Iterator[Verdict]:
     intents = [seen.intent_id for seen in page if seen.intent_id]
     payments = {row.intent_id: row for row in Payment.objects.filter(intent_id__in=intents).select_related("order")}
     rows = {row.refund_id: row for row in Refund.objects.filter(refund_id__in=[seen.id for seen in page])}
+    ours = {seen.id for seen in ours_among(page)}
+    of_charges = payments_of_charges([seen.charge_id for seen in page if seen.intent_id not in payments])
     for seen in page:
-        payment, row = payments.get(seen.intent_id), rows.get(seen.id)
-        if payment is None and not is_ours(seen.metadata):
+        payment, row = payments.get(seen.intent_id) or of_charges.get(seen.charge_id), rows.get(seen.id)
+        if payment is None and seen.id not in ours:
             continue
         round_.checked += 1
         if row is not None and _same_refund(row, seen):
@@ -359,9 +385,6 @@ def judge_refunds(round_: Round, page: list[SeenRefund]) -> Iterator[Verdict]:
 
 def _judge_refund(round_: Round, payment: Payment | None, seen: SeenRefund) -> Difference | None:
     if payment is None:
-        duplicates = Break.objects.filter(kind=Kind.DOUBLE_CHARGE, subject=seen.charge_id)
-        if "duplicate_of" in seen.metadata or duplicates.exists():
-            return None
         _refuse_young(seen.created)
         return _refund_difference(Kind.ORPHAN_REFUND, seen, None, "Money went back for a payment that we do not have.")
     if seen.status in NOT_GIVEN and not Refund.objects.filter(refund_id=seen.id).exists():
@@ -422,7 +445,7 @@ def judge_missing(round_: Round, payment: Payment) -> Verdict:
             evidence={"intent": payment.intent_id, "charge": payment.charge_id or ""},
         )
         return Verdict((payment.intent_id,), difference)
-    return Verdict(_about(intent), judge_intent(round_, intent) if is_ours(intent.metadata) else None)
+    return Verdict(_about(intent), judge_intent(round_, intent) if ours_among([intent]) else None)
 
 
 # --- words ------------------------------------------------------------------------------------------------------------

@@ -1,148 +1,132 @@
-"""Duplicates: a second charge of one order. Found by the sweep; refunded once, by staff or by the setting (RULES R89).
+"""Duplicates: money of an order that does not pay it. A second charge, or another amount than the order's total, found
+by the sweep or by settling, and given back once, by staff or by the setting (RULES R83, R89).
 
-No row of ours asked for that charge, so none can be its refund's: the open break is. It carries the exact call, whose
-gateway key comes from the charge alone, and names no amount: all that is left of that charge goes back. However often
-the sweep and staff run it, together or years apart, Stripe moves the money once and refuses the rest.
+What goes back is a refund like any other (refund.py): a row that names its charge. Its key follows from the charge and
+from how many of its refunds have failed. So however often staff and the sweep ask, together or years apart, and
+whatever our database has lost meanwhile, the money moves once; and once more only after a refund that has failed.
 """
 
 import structlog
-from django.conf import settings
-from django.db import transaction
 from django.utils import timezone
 
 from orders.models import Order
-from payments.breaks import Difference, prepared_refund
-from payments.errors import Invalid
-from payments.gateways.base import Call, SeenCharge, SeenRefund, gateway
-from payments.gateways.transport import Deadline
-from payments.models import Asker, Break, Payment, PaymentEvent
-from payments.row_lock import give_back_connections
-from payments.settle import called
-from payments.stopped import count_replay
-from shop.acts import Act, witnessed
+from payments.breaks import Difference
+from payments.complete import ask_stripe
+from payments.errors import RowBusy
+from payments.gateways.base import SeenCharge
+from payments.models import NOT_GIVEN, Asker, Break, Charge, Payment, Refund
+from payments.refund import Ask, follow_refunds, refund_once
+from shop.acts import Act
 from shop.money import money_text
 
 log = structlog.get_logger(__name__)
 
+# Of the breaks that are about money to give back: why it goes back, in Stripe's words.
+_REASONS: dict[str, Refund.Reason] = {
+    Break.Kind.DOUBLE_CHARGE: Refund.Reason.DUPLICATE,
+    Break.Kind.AMOUNT: Refund.Reason.REQUESTED_BY_CUSTOMER,
+}
 
-def double_charge(charge: SeenCharge, order: Order, good: Payment) -> Difference | None:
-    """The difference that a second charge is; None once all of it has gone back, whoever did that."""
-    left = charge.captured_minor - charge.refunded_minor
-    if left <= 0:
+
+def double_charge(seen: SeenCharge, order: Order, good: Payment) -> Difference | None:
+    """The difference that a second charge is; None if it pays the order, or once all of it has gone back, whoever did
+    that."""
+    left = seen.captured_minor - seen.refunded_minor
+    if left <= 0 or seen.id == good.charge_id:
         return None
-    if charge.id == good.charge_id:
-        raise AssertionError(f"Bug! {charge.id} is the good charge of {good}.")
-    text = money_text(left, charge.currency)
+    text = money_text(left, seen.currency)
     return Difference(
         kind=Break.Kind.DOUBLE_CHARGE,
-        subject=charge.id,
+        subject=seen.id,
         order=order,
         payment=good,
+        charge=seen,
         amount_minor=left,
-        currency=charge.currency,
-        proposal=f"Give {text} back: the prepared refund is of {charge.id}, never of {good.charge_id}.",
+        currency=seen.currency,
+        proposal=f"Give {text} back: the charge to refund is {seen.id}, never {good.charge_id}.",
         evidence={
-            "intent": charge.intent_id,
+            "intent": seen.intent_id,
+            "charge": seen.id,
+            "last4": seen.last4,
             "good_intent": good.intent_id,
             "good_charge": good.charge_id,
-            "prepared_refund": prepared_refund(
-                "dup", charge.id, order, good, reason="duplicate", metadata={"duplicate_of": good.charge_id or ""}
-            ),
         },
     )
 
 
-def refund_duplicate(
-    found: Break, asked_by: Asker = Asker.STAFF, actor: str = "", act: Act | None = None
-) -> SeenRefund | None:
-    """Carry the prepared refund of a double charge out, or learn that it was; None if there is nothing left to do.
+def give_back(found: Break, asked_by: Asker = Asker.STAFF, actor: str = "", act: Act | None = None) -> Refund | None:
+    """Give all that is left of the break's charge back, or learn what became of it; None if nothing is left to do.
+
+    The break is resolved when Stripe says that all of it has gone back, not when it has taken the request.
 
     Raises:
-        GatewayError: Stripe has not said yes. Running it again is safe, whatever became of this call.
-        DoneAlready, StaleForm: of the act of staff that it is.
+        ValueError: the break is about no money to give back, or about the charge that pays the order.
+        Problem: request-in-progress. DoneAlready, StaleForm: of the act of staff that it is.
     """
-    claimed = claim_prepared(found.pk, Break.Kind.DOUBLE_CHARGE, actor or asked_by, act)
-    if claimed is None:
+    found.refresh_from_db()
+    charge, payment = found.charge, found.payment
+    if (why_not := why_not_give_back(found)) != "" or charge is None or payment is None:
+        raise ValueError(why_not)
+    if found.resolved_at is not None:
         return None
-    seen = carry_out_prepared(claimed, asked_by, actor, "duplicate refunded")
-    if seen is None or seen.status == "succeeded":
-        done = {"resolved_at": timezone.now(), "resolved_by": (actor or asked_by)[:80]}
-        Break.objects.filter(pk=found.pk, resolved_at=None).update(note="the duplicate was refunded", **done)
-    return seen
-
-
-def carry_out_prepared(found: Break, asked_by: Asker, actor: str, told: str) -> SeenRefund | None:
-    """The prepared call of a break; None if all of that charge has gone back. What came of it is written on the break,
-    and the order's story calls it `told`.
-
-    Raises:
-        GatewayError: Stripe has not said yes. Running it again is safe, whatever became of this call.
-    """
-    prepared = found.evidence["prepared_refund"]
-    calls: list[Call] = []
-    give_back_connections()
-    seen: SeenRefund | None = None
-    try:
-        deadline = Deadline(settings.CONFIRM_TIMEOUT.total_seconds())
-        seen = gateway().create_refund(prepared["params"], prepared["key"], deadline, calls)
-        count_replay(found.order_id or "", calls)
-    except Invalid as error:
-        if error.code != "charge_already_refunded":
-            raise
-    finally:
-        _tell(found, seen, calls, asked_by, actor, told)
-    _note(found, seen, told)
-    return seen
-
-
-def claim_prepared(break_id: int, kind: Break.Kind, by: str, act: Act | None) -> Break | None:
-    """Write down on the break that its refund is asked for, and with it the act; None if it is resolved already.
-
-    Two people who saw the same page: for the second the break is no longer as he saw it. Whoever died here has changed
-    nothing: the call can be made again.
-    """
-    with transaction.atomic(durable=True):
-        found = Break.objects.select_for_update(no_key=True, of=("self",)).get(pk=break_id)
-        if found.kind != kind or "prepared_refund" not in found.evidence:
-            raise ValueError(f"no refund is prepared for {found}")
-        with witnessed(act):
-            if found.resolved_at is not None:
-                return None
-            _refuse_good_charge(found.evidence["prepared_refund"]["params"]["charge"])
-            found.evidence = {**found.evidence, "refund": {"status": "asked for", "by": by[:80]}}
-            found.save(update_fields=["evidence"])
-    return found
-
-
-def _refuse_good_charge(charge_id: str) -> None:
-    if Payment.objects.filter(charge_id=charge_id).exists():
-        raise AssertionError(f"Bug! {charge_id} is a charge that a payment of ours names: it is no duplicate.")
-
-
-def _note(found: Break, seen: SeenRefund | None, told: str) -> None:
-    outcome = (
-        {"id": seen.id, "status": seen.status, "amount": seen.amount_minor} if seen else {"status": "was refunded"}
+    follow_refunds(payment, asked_by, actor)  # what has gone back, or failed, decides how much and under which key
+    refund = _open_refund(charge)
+    if refund is None and charge.left_minor == 0:
+        _nothing_left(found, act)
+        return None
+    if refund is None:
+        refund = Refund(idempotency_key=_key(charge), amount_minor=charge.left_minor)
+    ask = Ask(
+        refund.idempotency_key,
+        fingerprint="",
+        amount_minor=refund.amount_minor,
+        reason=_REASONS[found.kind],
+        actor_id=act.who.user.pk if act else None,
+        asked_by=asked_by,
+        act=act,
+        charge=charge,
     )
-    found.evidence = {**found.evidence, "refund": outcome}
-    Break.objects.filter(pk=found.pk).update(evidence=found.evidence)
-    log.warning(told.replace(" ", "_"), subject=found.subject, order=found.order_id, refund=outcome)
+    made = refund_once(payment, ask, looked=True)
+    log.warning("given_back", charge=charge.pk, order=found.order_id, refund=made.pk, outcome=made.outcome)
+    _go_on(found, asked_by, actor)
+    made.refresh_from_db()
+    return made
 
 
-def _tell(found: Break, seen: SeenRefund | None, calls: list[Call], asked_by: Asker, actor: str, told: str) -> None:
-    """The order's story: every call, whatever came of it."""
-    if found.order is None or found.payment is None:
+def why_not_give_back(found: Break) -> str:
+    """In words; empty where the break is about money to give back, resolved or not."""
+    if found.kind not in _REASONS or found.charge_id is None or found.payment_id is None:
+        return "It is about no money to give back"
+    if Payment.objects.filter(charge_id=found.charge_id).exists():
+        return "This charge pays an order of ours, and is never given back here"
+    return ""
+
+
+def _open_refund(charge: Charge) -> Refund | None:
+    """One that has not ended: it is asked about, and no other is made beside it."""
+    return charge.refunds.exclude(phase=Refund.Phase.FINISHED).order_by("created_at").first()
+
+
+def _key(charge: Charge) -> str:
+    """The next key of giving this charge back: it grows after each definite failure, for Stripe replays a success
+    which has failed at the bank since."""
+    failures = charge.refunds.filter(outcome__in=NOT_GIVEN).count()
+    return f"charge:{charge.pk}:{failures}"
+
+
+def _nothing_left(found: Break, act: Act | None) -> None:
+    if act is not None:
+        act.record()
+    still_open = Break.objects.filter(pk=found.pk, resolved_at=None)
+    still_open.update(resolved_at=timezone.now(), resolved_by="refund", note="all of it has gone back")
+
+
+def _go_on(found: Break, asked_by: Asker, actor: str) -> None:
+    """When all of another amount has gone back, the press that took it has ended; while it is pending, the completer
+    goes on."""
+    if found.kind != Break.Kind.AMOUNT or found.order is None:
         return
-    events = [called(call, found.order, found.payment, None, asked_by, actor) for call in calls]
-    if seen is not None:
-        events.append(
-            PaymentEvent(
-                order=found.order,
-                payment=found.payment,
-                kind=told,
-                to_state=seen.status,
-                asked_by=asked_by,
-                actor=actor,
-                note=f"{money_text(seen.amount_minor, seen.currency)} of {found.subject}, {seen.id}"[:200],
-            )
-        )
-    PaymentEvent.objects.bulk_create(events)
+    try:
+        ask_stripe(found.order, asked_by, actor)
+    except RowBusy:
+        log.warning("left_to_completer", order=found.order_id)

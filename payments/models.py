@@ -97,6 +97,9 @@ class Payment(Leased):
     refunded_minor = models.PositiveBigIntegerField(default=0)
     phase = models.CharField(max_length=10, choices=Phase, default=Phase.OPENING)
     cancels = models.PositiveIntegerField(default=0)  # definite answers to a cancel: the m of the next cancel key
+    # The exact gateway key of the next cancel, committed before the call. It grows after each definite answer, for
+    # Stripe replays a stored refusal.
+    cancel_key = models.CharField(max_length=255)
     # The completer's ladder while it is closing, as an attempt's while it is undecided.
     looks = models.PositiveIntegerField(default=0)
     next_look_at = models.DateTimeField(null=True, blank=True)
@@ -151,14 +154,34 @@ class Payment(Leased):
         return self.phase in self.OVER
 
     @property
-    def cancel_key(self) -> str:
-        """Gateway key of the next cancel. It grows after each definite answer, for a stored refusal is replayed."""
-        return f"{settings.PAYMENT_ENV}:cancel:{self.pk}:{self.cancels}"
+    def env(self) -> str:
+        """The PAYMENT_ENV under which this row was made. Whatever is sent or read back about it is judged by this one,
+        whatever the setting says today."""
+        return self.idempotency_key.partition(":")[0]
+
+    def next_cancel(self) -> dict[str, object]:
+        """The columns that a definite answer to a cancel changes."""
+        return {"cancels": self.cancels + 1, "cancel_key": cancel_key(self.env, self.pk, self.cancels + 1)}
 
 
 def create_key(order_id: str, n: int) -> str:
     """Gateway key of creating payment n's intent: reproducible from the order, even after a lost claim (RULES R57)."""
     return f"{settings.PAYMENT_ENV}:create:{order_id}:{n}"
+
+
+def cancel_key(env: str, payment_id: str, m: int) -> str:
+    """Gateway key of the cancel of a payment's intent, after m definite answers to earlier ones."""
+    return f"{env}:cancel:{payment_id}:{m}"
+
+
+def confirm_key(env: str, attempt_id: str) -> str:
+    """Gateway key of an attempt's only confirm."""
+    return f"{env}:confirm:{attempt_id}"
+
+
+def refund_key(env: str, refund_id: str, m: int) -> str:
+    """Gateway key of a refund, after m stored errors: Stripe replays a stored 500 as a 500."""
+    return f"{env}:refund:{refund_id}:{m}"
 
 
 def payment_id(order_id: str, n: int) -> str:
@@ -171,6 +194,12 @@ def attempt_id(order_id: str, number: int) -> str:
     """The id of an order's attempt: derived, so that a claim lost with its database is made again under the same
     gateway key (crash point C22). As hard to guess as the order's id."""
     return hashlib.sha256(f"attempt:{order_id}:{number}".encode()).hexdigest()[:32]
+
+
+def refund_id(payment_id: str, key: str) -> str:
+    """The id of a payment's refund under a client's key: derived by a plain digest, so that a refund which was lost
+    with its database is made again under the same gateway key, and found at Stripe by its metadata (C22)."""
+    return hashlib.sha256(f"refund:{payment_id}:{key}".encode()).hexdigest()[:32]
 
 
 class AttemptQuerySet(models.QuerySet["Attempt"]):
@@ -221,6 +250,8 @@ class Attempt(Leased):
     reason = models.CharField(max_length=40, blank=True)  # ours, for shoppers
     decline_code = models.CharField(max_length=60, blank=True)  # Stripe's, for staff
     confirm_params = models.JSONField(default=dict)
+    # The exact gateway key of this attempt's only confirm, committed before the call; empty where it was no press.
+    confirm_key = models.CharField(max_length=255, blank=True)
     latest_charge_before = models.CharField(max_length=80, blank=True)
     charge_id = models.CharField(max_length=80, null=True, blank=True)  # noqa: DJ001
     was_pending = models.BooleanField(default=False)  # once seen in requires_action or processing: look, never confirm
@@ -247,6 +278,9 @@ class Attempt(Leased):
                 name="one_live_attempt_per_order",
             ),
             models.UniqueConstraint(fields=["charge_id"], name="one_attempt_per_charge"),
+            models.UniqueConstraint(
+                fields=["confirm_key"], condition=~Q(confirm_key=""), name="one_attempt_per_confirm_key"
+            ),
             models.CheckConstraint(
                 condition=Q(phase="finished", outcome__in=["succeeded", "declined", "failed", "canceled", "released"])
                 | (~Q(phase="finished") & Q(outcome__in=["", "requires_action", "processing", "unknown"])),
@@ -284,10 +318,42 @@ class Attempt(Leased):
     def is_final(self) -> bool:
         return self.outcome in FINAL
 
+
+class Charge(models.Model):
+    """Money that Stripe took in one piece: what a refund gives back, and never more than that. Minor units.
+
+    One charge is credited to an order: the one that its succeeded payment names (`Payment.charge_id`), and only refunds
+    of that one move the order. Any other is money to give back: a second charge, or another amount than the total.
+    """
+
+    id = models.CharField(primary_key=True, max_length=80)  # Stripe's
+    gateway = models.CharField(max_length=20, default="stripe")
+    intent_id = models.CharField(max_length=80, blank=True)
+    order = models.ForeignKey(Order, on_delete=models.PROTECT, related_name="charges")
+    captured_minor = models.PositiveBigIntegerField()
+    currency = models.CharField(max_length=3)
+    card_brand = models.CharField(max_length=20, blank=True)
+    card_last4 = models.CharField(max_length=4, blank=True)
+    noticed_at = models.DateTimeField(db_default=DatabaseClock())
+
+    class Meta:
+        ordering = ["noticed_at"]
+        constraints = [
+            models.CheckConstraint(condition=Q(captured_minor__gt=0), name="charge_amount_is_positive"),
+        ]
+
+    def __str__(self) -> str:
+        return f"charge {self.pk} of {money_text(self.captured_minor, self.currency)}"
+
     @property
-    def confirm_key(self) -> str:
-        """Gateway key of this attempt's only confirm."""
-        return f"{settings.PAYMENT_ENV}:confirm:{self.pk}"
+    def left_minor(self) -> int:
+        """What no refund of ours or of Stripe's dashboard has given back, or may have. Never below zero."""
+        return max(0, self.captured_minor - self.refunds.perhaps_given().total_minor())
+
+    @property
+    def given_minor(self) -> int:
+        """What is known to have gone back."""
+        return int(self.refunds.filter(outcome=Refund.Outcome.SUCCEEDED).total_minor())
 
 
 # Begins the key of a refund of late money, which nobody asked for (settle.py).
@@ -305,7 +371,11 @@ class RefundQuerySet(models.QuerySet["Refund"]):
 
 
 class Refund(Leased):
-    """Money going back: committed before the call, with the same phases and care as an attempt."""
+    """Money going back from one charge: committed before the call, with the same phases and care as an attempt.
+
+    Everything that its call needs is in the row before it is sent: `gateway_key`, `params`, and `sent_at` by the
+    database's clock. `payment` is the one under whose lock it moves; `charge` says whose money it is.
+    """
 
     class Phase(models.TextChoices):
         STARTED = "started"
@@ -324,8 +394,9 @@ class Refund(Leased):
         FRAUDULENT = "fraudulent"
         REQUESTED_BY_CUSTOMER = "requested_by_customer"
 
-    id = models.CharField(primary_key=True, max_length=32, default=new_id, editable=False)
+    id = models.CharField(primary_key=True, max_length=32, editable=False)
     payment = models.ForeignKey(Payment, on_delete=models.PROTECT, related_name="refunds")
+    charge = models.ForeignKey(Charge, on_delete=models.PROTECT, related_name="refunds")
     idempotency_key = models.CharField(max_length=255)
     fingerprint = models.CharField(max_length=64)
     amount_minor = models.PositiveBigIntegerField()
@@ -337,6 +408,10 @@ class Refund(Leased):
     phase = models.CharField(max_length=10, choices=Phase, default=Phase.STARTED)
     outcome = models.CharField(max_length=10, choices=Outcome, blank=True)
     refund_id = models.CharField(max_length=80, null=True, blank=True)  # noqa: DJ001
+    gateway_key = models.CharField(max_length=255, blank=True)  # of its call; empty where Stripe's dashboard made it
+    params = models.JSONField(default=dict, blank=True)  # of its call
+    stored_errors = models.PositiveIntegerField(default=0)  # kept by Stripe under earlier keys: the m of `gateway_key`
+    sent_at = models.DateTimeField(null=True, blank=True)  # first under `gateway_key`; null: it never was
     looks = models.PositiveIntegerField(default=0)
     next_look_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
@@ -348,6 +423,9 @@ class Refund(Leased):
         constraints = [
             models.UniqueConstraint(fields=["payment", "idempotency_key"], name="one_refund_per_key"),
             models.UniqueConstraint(fields=["refund_id"], name="one_refund_per_gateway_refund"),
+            models.UniqueConstraint(
+                fields=["gateway_key"], condition=~Q(gateway_key=""), name="one_refund_per_gateway_key"
+            ),
             models.CheckConstraint(condition=Q(amount_minor__gt=0), name="refund_amount_is_positive"),
         ]
         indexes = [
@@ -376,13 +454,17 @@ class Refund(Leased):
         return "by itself, for the money came late" if self.by_itself else self.reason.replace("_", " ")
 
     @property
-    def gateway_key(self) -> str:
-        """Gateway key of this refund's only create."""
-        return f"{settings.PAYMENT_ENV}:refund:{self.pk}"
+    def is_of_credited_charge(self) -> bool:
+        """Whether it gives back what pays the order; else a second charge, or another amount than the total."""
+        return self.charge_id == self.payment.charge_id
 
 
 # Of a refund with one of these nothing goes back: its amount is free for another one.
 NOT_GIVEN = (Refund.Outcome.FAILED, Refund.Outcome.CANCELED)
+
+
+def new_proposal_key() -> str:
+    return f"proposal:{new_id()}"
 
 
 class RefundProposal(models.Model):
@@ -397,6 +479,9 @@ class RefundProposal(models.Model):
     currency = models.CharField(max_length=3, choices=CURRENCY_CHOICES)
     reason = models.CharField(max_length=24, choices=Refund.Reason)
     note = models.CharField(max_length=400)
+    # Of the one refund that its approval carries out. Not the row's number: a database that was restored gives out the
+    # same numbers again, to other proposals.
+    refund_key = models.CharField(max_length=64, unique=True, default=new_proposal_key, editable=False)
     proposed_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
     proposed_at = models.DateTimeField(auto_now_add=True)
     decision = models.CharField(max_length=8, choices=Decision, blank=True)
@@ -424,11 +509,6 @@ class RefundProposal(models.Model):
     def decision_text(self) -> str:
         """Who refuses his own proposal withdraws it."""
         return "withdrawn" if self.decided_by_id == self.proposed_by_id else self.decision
-
-    @property
-    def refund_key(self) -> str:
-        """Idempotency key of the one refund that its approval carries out."""
-        return f"proposal:{self.pk}"
 
 
 # Won: the money is back. A warning is only a question of the bank's: no money has moved, and a refund answers it best.
@@ -534,6 +614,7 @@ class PaymentEvent(models.Model):
     # Kinds that are read by name: an order that was given up, and its money that came all the same.
     ORDER_ENDED = "order ended"
     LATE_MONEY = "late money"
+    CREDITED = "credited"  # another charge pays the order from now on
 
     order = models.ForeignKey(Order, on_delete=models.PROTECT, related_name="payment_events")
     payment = models.ForeignKey(Payment, null=True, on_delete=models.PROTECT, related_name="events")
@@ -615,6 +696,8 @@ class Break(models.Model):
     subject = models.CharField(max_length=80)  # the intent, charge, refund or dispute it is about; or the order
     order = models.ForeignKey(Order, null=True, blank=True, on_delete=models.PROTECT, related_name="breaks")
     payment = models.ForeignKey(Payment, null=True, blank=True, on_delete=models.PROTECT, related_name="breaks")
+    # The money to give back, if that is what it is about: a second charge, or another amount than the order's.
+    charge = models.ForeignKey(Charge, null=True, blank=True, on_delete=models.PROTECT, related_name="breaks")
     amount_minor = models.BigIntegerField(null=True, blank=True)
     currency = models.CharField(max_length=3, blank=True)
     evidence = models.JSONField(default=dict)

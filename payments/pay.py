@@ -39,6 +39,8 @@ from payments.models import (
     Payment,
     PaymentEvent,
     attempt_id,
+    cancel_key,
+    confirm_key,
     create_key,
     payment_id,
 )
@@ -189,11 +191,13 @@ def _payment_of(order: Order) -> Payment:
 
 def new_payment(order: Order, n: int) -> Payment:
     """Payment n of the order, with the exact create call it will make. Inside the transaction that holds the order."""
+    pk = payment_id(order.pk, n)
     return Payment.objects.create(
-        id=payment_id(order.pk, n),
+        id=pk,
         order=order,
         n=n,
         idempotency_key=create_key(order.pk, n),
+        cancel_key=cancel_key(settings.PAYMENT_ENV, pk, 0),
         amount_minor=order.total_minor,
         currency=order.currency,
         create_params={
@@ -201,7 +205,7 @@ def new_payment(order: Order, n: int) -> Payment:
             "currency": order.currency.lower(),
             "automatic_payment_methods": {"enabled": True},
             "description": f"Order {order.number}",
-            "metadata": {"order": order.pk, "payment": payment_id(order.pk, n), "env": settings.PAYMENT_ENV},
+            "metadata": {"order": order.pk, "payment": pk, "env": settings.PAYMENT_ENV},
         },
     )
 
@@ -209,14 +213,16 @@ def new_payment(order: Order, n: int) -> Payment:
 def _begin(order: Order, payment: Payment, press: Press) -> Claimed:
     newest = Attempt.objects.filter(order=order).order_by("-number").values_list("number", flat=True).first()
     number = (newest or 0) + 1
+    pk = attempt_id(order.pk, number)
     attempt = Attempt.objects.create(
-        id=attempt_id(order.pk, number),
+        id=pk,
         order=order,
         payment=payment,
         number=number,
         idempotency_key=press.key,
         fingerprint=press.fingerprint,
         confirm_params=_confirm_params(order, press.payment_token),
+        confirm_key=confirm_key(payment.env, pk),
         lease_token=1,
         locked_until=_lease_end(),
         held_by=Asker.SHOPPER,

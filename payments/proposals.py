@@ -22,7 +22,7 @@ def takes_two(payment: Payment, amount_minor: int) -> bool:
     if most is None:
         return False
     agreed = payment.refund_proposals.filter(decision=Decision.APPROVED)
-    alone = payment.refunds.perhaps_given().filter(actor__isnull=False)
+    alone = payment.refunds.perhaps_given().filter(charge=payment.charge_id, actor__isnull=False)
     alone = alone.exclude(idempotency_key__in=[proposal.refund_key for proposal in agreed])
     return bool(alone.total_minor() + amount_minor > most)
 

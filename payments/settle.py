@@ -13,7 +13,8 @@ from orders import ends
 from orders.attempts import OTHER_AMOUNT, took_other_amount
 from orders.models import Mail, Order
 from payments import answers
-from payments.breaks import LATE_MONEY, prepared_refund, resolve_breaks
+from payments.breaks import LATE_MONEY, raise_to_give_back, resolve_breaks
+from payments.charges import charge_of_intent, credited_charge, new_refund
 from payments.errors import StaleLease
 from payments.gateways.base import Call, Intent
 from payments.leases import Lease
@@ -34,7 +35,6 @@ from payments.models import (
 from payments.row_lock import again_on_conflict, locked_payment
 from payments.schedule import next_look, rung
 from shop.acts import Act, witnessed
-from shop.money import money_text
 
 log = structlog.get_logger(__name__)
 
@@ -206,7 +206,9 @@ def _paid(order: Order, payment: Payment, attempt: Attempt | None, finding: Find
         attempt = _owner_of(order, payment, intent)
     if payment.is_over:
         raise AssertionError(f"Bug! {payment} was charged after Stripe had said that it never would be.")
-    if payment.phase != Payment.Phase.SUCCEEDED:
+    moved = payment.phase != Payment.Phase.SUCCEEDED
+    if moved:
+        charge_of_intent(order, intent)
         payment.phase = Payment.Phase.SUCCEEDED
         payment.captured_minor = intent.received_minor
         payment.charge_id = intent.charge_id or None
@@ -228,10 +230,10 @@ def _paid(order: Order, payment: Payment, attempt: Attempt | None, finding: Find
         )
     if (order.total_minor, order.currency) != (payment.captured_minor, payment.currency):
         raise AssertionError(f"Bug! Order {order.pk} would be paid with another amount than its total.")
-    if order.is_closed:
-        _late_money(order, payment, intent)
-    else:
+    if not order.is_closed:
         ends.mark_paid(order, timezone.now())
+    elif moved:  # decided once: whoever finds the same later finds it decided
+        _late_money(order, payment, intent)
     if attempt.outcome != Outcome.SUCCEEDED:
         _finish(attempt, order, Outcome.SUCCEEDED, charge_id=intent.charge_id)
     return attempt
@@ -267,21 +269,15 @@ def _late_money(order: Order, payment: Payment, intent: Intent) -> None:
     """The order was given up, and the money came all the same: the goods go out if they are still here, else the money
     goes back, once. The refund is only written here; the completer carries it out, as any other that is due."""
     was = order.status
-    if ends.revive(order, timezone.now()):
+    key = f"{LATE_REFUND}{intent.charge_id}"
+    goes_back = Refund.objects.filter(payment=payment, idempotency_key=key).exists()
+    if not goes_back and ends.revive(order, timezone.now()):
         log.warning("order_revived", order=order.pk, payment=payment.pk)
         return
     log.error("late_money", order=order.pk, payment=payment.pk, intent=intent.id)
-    Refund.objects.get_or_create(
-        payment=payment,
-        idempotency_key=f"{LATE_REFUND}{intent.charge_id}",
-        defaults={
-            "fingerprint": "",
-            "amount_minor": payment.captured_minor,
-            "currency": payment.currency,
-            "reason": Refund.Reason.REQUESTED_BY_CUSTOMER,
-            "phase": Refund.Phase.CONFIRMING,
-        },
-    )
+    charge = credited_charge(payment)
+    if charge is not None and not goes_back and charge.left_minor:
+        new_refund(payment, charge, key, charge.left_minor, Refund.Reason.REQUESTED_BY_CUSTOMER)
     ends.owe_mail(order, Mail.Kind.LATE_MONEY, timezone.now())
     evidence: dict[str, object] = {
         "found_by": LATE_MONEY,
@@ -298,10 +294,11 @@ def _canceled(
     if payment.is_over or payment.phase == Payment.Phase.SUCCEEDED:
         return
     payment.phase = Payment.Phase.CANCELED
-    payment.cancels += 1
     payment.lease_token += 1
     payment.locked_until = None
-    payment.save(update_fields=["phase", "cancels", "lease_token", "locked_until"])
+    for column, value in payment.next_cancel().items():
+        setattr(payment, column, value)
+    payment.save(update_fields=["phase", "cancels", "cancel_key", "lease_token", "locked_until"])
     ends.rotate_pay_key(order)
     if attempt is not None and attempt.is_live:
         _finish(attempt, order, Outcome.CANCELED, reason=reason, charge_id=charge_id)
@@ -440,31 +437,27 @@ def _mismatch(order: Order, payment: Payment, attempt: Attempt | None, intent: I
     back. Then the press has ended, and this intent, whose one charge was made, can never charge again. The attempt."""
     if payment.is_over:
         return attempt
-    if all_went_back(payment, intent):
+    if all_went_back(intent):
         attempt = attempt if attempt is not None and attempt.is_live else _owner_of(order, payment, intent)
         _canceled(order, payment, attempt, reason=OTHER_AMOUNT, charge_id=intent.charge_id)
         resolve_breaks([intent.id], [Break.Kind.AMOUNT], by="refund", note="all of it has gone back")
         return attempt
     log.error("amount_mismatch", order=order.pk, payment=payment.pk, intent=intent.id)
-    evidence: dict[str, object] = {
-        "amount": intent.amount_minor,
-        "received": intent.received_minor,
-        "currency": intent.currency,
-        "intent": intent.id,
-    }
-    if intent.charge_id:
-        text = money_text(intent.received_minor, intent.currency)
-        evidence["proposal"] = f"Give {text} back: Stripe took that, and not {payment.amount_text}."
-        named = {"mismatch_of": intent.id}
-        evidence["prepared_refund"] = prepared_refund("mismatch", intent.charge_id, order, payment, metadata=named)
-    raise_break(Break.Kind.AMOUNT, intent.id, order, payment, intent.received_minor, evidence)
+    charge = charge_of_intent(order, intent)
+    if charge is not None:
+        raise_to_give_back(order, payment, charge)
+    else:
+        evidence: dict[str, object] = {"received": intent.received_minor, "currency": intent.currency}
+        raise_break(Break.Kind.AMOUNT, intent.id, order, payment, intent.received_minor, evidence)
     return attempt
 
 
-def all_went_back(payment: Payment, intent: Intent) -> bool:
+def all_went_back(intent: Intent) -> bool:
     """Whether our rows have refunds that gave back all that this intent took, each of them known to have succeeded."""
-    given = payment.refunds.filter(outcome=Refund.Outcome.SUCCEEDED, currency=intent.currency)
-    return 0 < intent.received_minor <= given.total_minor()
+    given = Refund.objects.filter(
+        charge=intent.charge_id, outcome=Refund.Outcome.SUCCEEDED, currency=intent.currency
+    ).total_minor()
+    return 0 < intent.received_minor <= given
 
 
 def raise_break(

@@ -20,12 +20,13 @@ from payments import compare
 from payments.breaks import BY_SWEEP, PLAIN, Difference, open_break
 from payments.compare import Round, Verdict
 from payments.disputes import due_at, write_dispute
-from payments.duplicates import refund_duplicate
+from payments.duplicates import give_back
 from payments.errors import GatewayError
 from payments.gateways.base import SeenDispute, Window, gateway
 from payments.gateways.transport import Deadline
 from payments.heartbeats import beat
 from payments.models import Asker, Break, Dispute, Heartbeat, Payment
+from shop.problems import Problem
 
 log = structlog.get_logger(__name__)
 
@@ -172,12 +173,12 @@ def _open(round_: Swept, difference: Difference) -> None:
 
 def _refund_duplicate(round_: Swept, found: Break) -> None:
     """The shop's policy, not ours: off unless it is set."""
-    if "prepared_refund" not in found.evidence:
+    if found.charge_id is None:
         return
     round_.pace.step()
     try:
-        round_.changed += refund_duplicate(found, Asker.SWEEP) is not None
-    except GatewayError as error:
+        round_.changed += give_back(found, Asker.SWEEP) is not None
+    except (GatewayError, Problem) as error:
         log.warning("duplicate_not_refunded", charge=found.subject, error=repr(error))
         round_.put_off += 1
 

@@ -45,6 +45,7 @@ from shop.acts import Act, who_asks
 from shop.api import django_request, validated
 from shop.counters import count_duplicate
 from shop.idempotency import final_answer, fingerprint, refuse_other_body, replay, required_key
+from shop.money import wrong_step
 from shop.nudge import nudge
 from shop.problems import Problem
 from shop.second_factor import is_fresh
@@ -319,6 +320,7 @@ class RefundView(APIView):
         payment = get_object_or_404(Payment.objects.select_related("order"), pk=payment_id)
         key = required_key(request)
         sent = validated(RefundSerializer(data=request.data))
+        _refuse_wrong_step(sent["amount"], payment.currency)
         digest = fingerprint("refund", payment.pk, body=dict(sent))
         replayed = Refund.objects.filter(payment=payment, idempotency_key=key, phase=Refund.Phase.FINISHED).exists()
         act = _act_of(django_request(request), payment)
@@ -329,6 +331,12 @@ class RefundView(APIView):
             count_duplicate(2, payment.order_id, key)
             answer["Idempotent-Replayed"] = "true"
         return answer
+
+
+def _refuse_wrong_step(amount_minor: int, currency: str) -> None:
+    """Stripe: the last digit of an amount in a three-decimal currency must be 0."""
+    if (wrong := wrong_step(amount_minor, currency)) != "":
+        raise Problem("validation-failed", f"{wrong}.", extra={"errors": {"amount": [wrong]}})
 
 
 def _act_of(request: HttpRequest, payment: Payment) -> Act:

@@ -11,10 +11,11 @@ from django.utils import timezone
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST
 
+from payments.charges import payments_of_charges
 from payments.complete import ask_stripe
 from payments.disputes import follow_disputes
 from payments.gateways.base import Event, gateway
-from payments.models import Asker, Break, Payment, WebhookEvent
+from payments.models import Asker, Break, Charge, Payment, WebhookEvent
 from payments.refund import follow_refunds
 from payments.settle import raise_break
 from shop.acts import Act, Snapshot, witnessed
@@ -153,11 +154,10 @@ def _take_due(event_id: str | None, limit: int) -> list[WebhookEvent]:
 def _work(row: WebhookEvent, actor: str = "") -> bool:
     """`actor`: of staff who replays it."""
     asked_by = Asker.STAFF if actor else Asker.WEBHOOK
-    env = row.metadata.get("env")
     if row.livemode != settings.STRIPE_SECRET_KEY.startswith(("sk_live_", "rk_live_")):
         return _done(row, WebhookEvent.State.FOREIGN, "another mode")
-    payment = Payment.objects.select_related("order").filter(intent_id=row.intent_id).first() if row.intent_id else None
-    if payment is None and env == settings.PAYMENT_ENV:
+    payment = _payment_of(row)
+    if payment is None and row.metadata.get("env") in (settings.PAYMENT_ENV, _env_of_named(row)):
         # It may be faster than our own commit of the intent's id (RULES R82).
         payment = Payment.objects.select_related("order").filter(pk=row.metadata.get("payment")).first()
         if payment is None or payment.intent_id is None:
@@ -183,6 +183,23 @@ def _work(row: WebhookEvent, actor: str = "") -> bool:
     event_key = row.request_key if failed else ""
     looked, _ = ask_stripe(payment.order, asked_by, actor or row.event_id, event_key=event_key)
     return _done(row, WebhookEvent.State.DONE) if looked else _later(row, "the order is busy, or Stripe did not answer")
+
+
+def _payment_of(row: WebhookEvent) -> Payment | None:
+    """The payment of this event's intent; of a second charge's intent, the one that its order was paid by."""
+    if not row.intent_id:
+        return None
+    payment = Payment.objects.select_related("order").filter(intent_id=row.intent_id).first()
+    if payment is not None:
+        return payment
+    charges = Charge.objects.filter(intent_id=row.intent_id).values_list("pk", flat=True)
+    return next(iter(payments_of_charges(list(charges)).values()), None)
+
+
+def _env_of_named(row: WebhookEvent) -> str:
+    """The env of the payment that the event names: the setting may have been renamed since its row was made."""
+    named = Payment.objects.filter(pk=row.metadata.get("payment", "")).first()
+    return named.env if named is not None else settings.PAYMENT_ENV
 
 
 def _unknown_intent(row: WebhookEvent, payment: Payment | None) -> bool:

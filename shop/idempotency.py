@@ -22,7 +22,7 @@ from shop.problems import CONTENT_TYPE, Problem
 _KEY = re.compile(r'(?P<quote>"?)(?P<key>[A-Za-z0-9_\-.:]{1,255})(?P=quote)', re.ASCII)
 # How keys begin that we give ourselves, to rows that no request made or whose key was forgotten: whoever sent one could
 # stand in the way of such a row.
-RESERVED = ("forgotten:", "gateway:", "late:", "proposal:")
+RESERVED = ("charge:", "forgotten:", "gateway:", "late:", "proposal:")
 FINGERPRINT_VERSION = 1
 
 

@@ -106,6 +106,13 @@ def minor_of(text: str, currency: str) -> int:
         places = f"at most {known.decimals} places after the point" if known.decimals else "no places after a point"
         raise ValueError(f"An amount in {currency} has {places}, such as {example}")
     amount_minor = int(amount.scaleb(known.decimals))
-    if amount_minor % known.step_minor:
-        raise ValueError(f"The last figure of an amount in {currency} must be 0, such as {example}")
+    if (wrong := wrong_step(amount_minor, currency)) != "":
+        raise ValueError(wrong)
     return amount_minor
+
+
+def wrong_step(amount_minor: int, currency: str) -> str:
+    """Why no such amount can be charged or given back: the last figure must be 0. Empty if it can."""
+    step = CURRENCIES[currency].step_minor
+    example = plain_text(1250 * step, currency)
+    return f"The last figure of an amount in {currency} must be 0, such as {example}" if amount_minor % step else ""

@@ -42,6 +42,7 @@ from tests.orders.making import (
     post_order,
     version_of,
 )
+from tests.payments.planting import refund_row
 
 # --- What would be a lie --------------------------------------------------------------------------------------------
 
@@ -147,7 +148,7 @@ def _attempt(order: Order, word: str) -> None:
 
 
 def _refund(order: Order) -> None:
-    Refund.objects.create(
+    refund_row(
         payment=Payment.objects.get(order=order),
         idempotency_key=new_id(),
         fingerprint="x",

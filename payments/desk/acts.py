@@ -21,15 +21,13 @@ from payments.desk.forms import ActForm, WithReason
 from payments.desk.offers import (
     why_not_cancel,
     why_not_end,
-    why_not_give_back,
+    why_not_refund_of,
     why_not_resolve,
     why_not_send,
 )
 from payments.desk.once import Acting, Page, Told, payment_page
-from payments.duplicates import refund_duplicate as refund_duplicate_once
-from payments.gateways.base import SeenRefund
-from payments.mismatches import refund_mismatch as refund_mismatch_once
-from payments.models import NOT_GIVEN, Asker, Attempt, Break, Outcome, Payment, WebhookEvent
+from payments.duplicates import give_back
+from payments.models import Asker, Attempt, Break, Outcome, Payment, Refund, WebhookEvent
 from payments.snapshot import money_snapshot
 from payments.webhooks import event_snapshot
 from payments.webhooks import replay_event as replay_event_once
@@ -176,7 +174,7 @@ def break_now(found: Break) -> list[tuple[str, str]]:
 
 
 def _break(pk: int) -> Break:
-    return get_object_or_404(Break.objects.select_related("order", "owner"), pk=pk)
+    return get_object_or_404(Break.objects.select_related("order", "owner", "charge"), pk=pk)
 
 
 @staff_page("payments.resolve_break")
@@ -250,16 +248,12 @@ def refund_duplicate(request: HttpRequest, pk: int) -> HttpResponse:
     def page() -> Page:
         found = _break(pk)
         good = str(found.evidence.get("good_charge") or "-")
-        amount = money_text(found.amount_minor or 0, found.currency)
-        shown = _give_back_page(
-            found, Break.Kind.DOUBLE_CHARGE, "refund duplicate", "Give a second charge back", amount
-        )
+        shown = _give_back_page(found, Break.Kind.DOUBLE_CHARGE, "refund duplicate", "Give a second charge back")
         now = [*shown.now, ("Is never touched", good)]
         return replace(shown, now=now, will=[*shown.will, f"The good charge, {good}, and the order stay as they are."])
 
     def carry_out(form: WithReason, act: Act) -> Told:
-        seen = refund_duplicate_once(_break(pk), Asker.STAFF, act.who.name, act)
-        return _given_back(seen, "of the second charge")
+        return _given_back(give_back(_break(pk), Asker.STAFF, act.who.name, act), "of the second charge")
 
     return Acting(request, page, WithReason, carry_out).answer()
 
@@ -272,41 +266,45 @@ def refund_mismatch(request: HttpRequest, pk: int) -> HttpResponse:
 
     def page() -> Page:
         found = _break(pk)
-        took = money_text(found.evidence.get("received", 0), str(found.evidence.get("currency", "")))
-        shown = _give_back_page(found, Break.Kind.AMOUNT, "refund mismatch", "Give another amount back", took)
+        took = money_text(found.charge.captured_minor, found.charge.currency) if found.charge else "-"
+        shown = _give_back_page(found, Break.Kind.AMOUNT, "refund mismatch", "Give another amount back")
         total = found.order.total_text if found.order is not None else "-"
         now = [*shown.now, ("Stripe took", took), ("The order's total", total)]
         will = [*shown.will, "When all of it has gone back, the press has ended, and the order may be paid again."]
         return replace(shown, now=now, will=will)
 
     def carry_out(form: WithReason, act: Act) -> Told:
-        return _given_back(refund_mismatch_once(_break(pk), Asker.STAFF, act.who.name, act), "of the other amount")
+        return _given_back(give_back(_break(pk), Asker.STAFF, act.who.name, act), "of the other amount")
 
     return Acting(request, page, WithReason, carry_out).answer()
 
 
-def _give_back_page(found: Break, kind: Break.Kind, act: str, title: str, amount: str) -> Page:
-    """Of the refund that the break carries."""
-    charge = found.evidence.get("prepared_refund", {}).get("params", {}).get("charge", "-")
-    shown = break_page(
-        found, act=act, title=title, button=f"Give {amount} back", why_not=why_not_give_back(found, kind)
-    )
+def _give_back_page(found: Break, kind: Break.Kind, act: str, title: str) -> Page:
+    charge = found.charge
+    amount = money_text(charge.left_minor, charge.currency) if charge is not None else found.amount_text
+    named = charge.pk if charge is not None else "-"
+    why_not = why_not_refund_of(found) if found.kind == kind else "It is about no money to give back"
+    shown = break_page(found, act=act, title=title, button=f"Give {amount} back", why_not=why_not)
     will = [
-        f"It gives all that is left of the charge {charge} back to the card that paid it.",
+        f"It gives all that is left of the charge {named} back to the card that paid it.",
         "However often this is run, the money moves once.",
     ]
-    return replace(shown, now=[*shown.now, ("Goes back", f"{charge}: all that is left of it, {amount}")], will=will)
+    return replace(shown, now=[*shown.now, ("Goes back", f"{named}: all that is left of it, {amount}")], will=will)
 
 
-def _given_back(seen: SeenRefund | None, which: str) -> Told:
-    if seen is None:
+def _given_back(made: Refund | None, which: str) -> Told:
+    if made is None:
         return Told("Nothing was left of it: it has gone back before.", messages.INFO)
-    text = money_text(seen.amount_minor, seen.currency)
-    if seen.status == "succeeded":
-        return Told(f"{text} {which} has gone back.")
-    if seen.status in NOT_GIVEN:
-        return Told(f"Nothing went back: Stripe says that the refund of {text} is {seen.status}.", messages.ERROR)
-    return Told(f"Stripe has taken it, {text}: {seen.status}. The break stays open until it has gone back.")
+    text = made.amount_text
+    match made.outcome:
+        case Refund.Outcome.SUCCEEDED:
+            return Told(f"{text} {which} has gone back.")
+        case Refund.Outcome.FAILED | Refund.Outcome.CANCELED:
+            return Told(f"Nothing went back: Stripe says that the refund of {text} is {made.outcome}.", messages.ERROR)
+        case Refund.Outcome.PENDING:
+            return Told(f"Stripe has taken it, {text}: pending. The break stays open until it has gone back.")
+    unknown = f"Stripe has not answered yet, so nobody knows whether {text} went back."
+    return Told(f"{unknown} We keep asking. The break stays open until it has gone back.", messages.WARNING)
 
 
 # --- Webhooks -------------------------------------------------------------------------------------------------------

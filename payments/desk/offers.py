@@ -13,6 +13,7 @@ from orders.mail_again import is_being_sent, went_out_just_now
 from orders.mail_truth import Say, what_to_say, why_never
 from orders.models import Mail, Order
 from payments.close import Wish
+from payments.duplicates import why_not_give_back
 from payments.models import Asker, Attempt, AttemptQuerySet, Break, Payment, RefundProposal, WebhookEvent
 from payments.proposals import waiting_proposal
 from payments.refund import left_in_words, left_to_refund
@@ -94,11 +95,11 @@ def _break_offers(order: Order, viewer: Viewer) -> list[Offer]:
         what = f"{found.get_kind_display()}, {found.subject}"
         if found.kind == Break.Kind.DOUBLE_CHARGE:
             label = f"Give the second charge back: {found.subject}"
-            why_not = why_not_give_back(found, Break.Kind(found.kind))
+            why_not = why_not_refund_of(found)
             made.append(_offer(viewer, "refund duplicate", label, "refund-duplicate", found.pk, why_not))
-        if found.kind == Break.Kind.AMOUNT and "prepared_refund" in found.evidence:
+        if found.kind == Break.Kind.AMOUNT and found.charge_id is not None:
             label = f"Give the other amount back: {found.subject}"
-            why_not = why_not_give_back(found, Break.Kind(found.kind))
+            why_not = why_not_refund_of(found)
             made.append(_offer(viewer, "refund mismatch", label, "refund-mismatch", found.pk, why_not))
         made.append(_offer(viewer, "take on break", f"Take this break on: {what}", "take-break", found.pk, ""))
         made.append(_offer(viewer, "resolve break", f"Resolve this break: {what}", "resolve-break", found.pk, ""))
@@ -184,16 +185,9 @@ def why_not_resolve(found: Break) -> str:
     return f"It was resolved already, at {found.resolved_at:%Y-%m-%d %H:%M:%S} UTC by {found.resolved_by}"
 
 
-def why_not_give_back(found: Break, kind: Break.Kind) -> str:
+def why_not_refund_of(found: Break) -> str:
     """Of a second charge (double_charge), or of another amount than the order's (amount)."""
-    if found.kind != kind or "prepared_refund" not in found.evidence:
-        return "No refund is prepared for it"
-    if (why_not := why_not_resolve(found)) != "":
-        return why_not
-    charge_id = found.evidence["prepared_refund"]["params"]["charge"]
-    if Payment.objects.filter(charge_id=charge_id).exists():
-        return "This charge is the good one of a payment of ours, and is never touched here"
-    return ""
+    return why_not_give_back(found) or why_not_resolve(found)
 
 
 def why_not_send(mail: Mail) -> str:

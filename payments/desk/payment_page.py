@@ -126,7 +126,7 @@ def amounts(payment: Payment, attempts: list[Attempt]) -> list[tuple[str, str, s
     undecided = any(
         one.payment_id == payment.pk and one.is_live and one.outcome != Outcome.SUCCEEDED for one in attempts
     )
-    going_back = payment.refunds.filter(outcome__in=NOT_DECIDED).total_minor()
+    going_back = payment.refunds.filter(charge=payment.charge_id, outcome__in=NOT_DECIDED).total_minor()
     rows = [
         ("Asked for", payment.amount_minor, "the order's total"),
         ("Authorised", captured, "captured in the same step"),

@@ -105,7 +105,7 @@ def money_now(order: Order, payment: Payment, viewer: Viewer) -> list[tuple[str,
         ("Captured", money_text(payment.captured_minor, currency)),
         ("Gone back", money_text(payment.refunded_minor, currency)),
     ]
-    under_way = payment.refunds.filter(phase__in=_OPEN).order_by("created_at")
+    under_way = payment.refunds.filter(charge=payment.charge_id, phase__in=_OPEN).order_by("created_at")
     now += [
         ("On its way back", f"{money_text(row.amount_minor, currency)}, {row.outcome or 'asked for'}")
         for row in under_way
@@ -143,6 +143,7 @@ def mail_about(payment: Payment, amount_minor: int, viewer: Viewer) -> dict[str,
     paid = Payment.objects.get(pk=payment.pk)
     paid.refunded_minor += amount_minor
     refund_of_it = Refund(payment=paid, amount_minor=amount_minor, currency=paid.currency)
+    refund_of_it.charge_id = paid.charge_id or ""
     mail = Mail(order=order, kind=Mail.Kind.REFUND)
     message = message_of(mail, "(a link that opens the order)", refund=refund_of_it)
     return {"mail": {"to": email_for(viewer, order.email), "subject": message.subject, "text": message.body}}

@@ -16,7 +16,7 @@ from orders.models import Order
 from payments.breaks import LATE_MONEY, REFUND_FAILED
 from payments.desk.past import Past, past_of
 from payments.desk.times import when_text
-from payments.models import NOT_GIVEN, Attempt, Break, Dispute, Outcome, Payment, PaymentEvent, Refund
+from payments.models import NOT_GIVEN, Attempt, Break, Charge, Dispute, Outcome, Payment, PaymentEvent, Refund
 from shop.money import money_text
 
 
@@ -69,6 +69,7 @@ class Money:
     payments: list[Payment] = field(default_factory=list)
     attempts: list[Attempt] = field(default_factory=list)
     refunds: list[Refund] = field(default_factory=list)
+    charges: list[Charge] = field(default_factory=list)
     disputes: list[Dispute] = field(default_factory=list)
     breaks: list[Break] = field(default_factory=list)  # newest first, one of a finding
     past: Past = field(default_factory=Past)
@@ -100,6 +101,8 @@ def money_of(orders: list[Order]) -> list[Money]:
         found[attempt.order_id].attempts.append(attempt)
     for refund in Refund.objects.filter(payment__order_id__in=found).select_related("payment").order_by("created_at"):
         found[refund.payment.order_id].refunds.append(refund)
+    for charge in Charge.objects.filter(order_id__in=found):
+        found[charge.order_id].charges.append(charge)
     for dispute in Dispute.objects.filter(payment__order_id__in=found).select_related("payment"):
         found[dispute.payment.order_id].disputes.append(dispute)
     seen: set[tuple[str, str]] = set()
@@ -137,26 +140,38 @@ def _charges(money: Money) -> Iterator[Line]:
 
 def _seconds(money: Money) -> Iterator[Line]:
     """A charge that no press of ours explains, of an order that was paid already; and what came of it."""
-    for found in money.breaks:
-        if found.kind != Break.Kind.DOUBLE_CHARGE:
-            continue
-        state = state_of_second(found)
-        yield _of_break(
-            Kind.SECOND, found, _WORDS_OF_SECOND[state].format(by=found.resolved_by, note=found.note), state
-        )
-        refund = found.evidence.get("refund", {})
-        if state in (State.SENT, State.DONE) and refund.get("id"):
-            yield Line(
-                Kind.BACK,
-                found.resolved_at or found.found_at,
-                refund.get("amount") or found.amount_minor or 0,
-                found.currency,
-                f"Refund {refund['id']} of the second charge",
-                charge_id=found.subject,
-                state=state,
-                order=found.order,
-                payment=found.payment,
-            )
+    breaks = {one.subject: one for one in money.breaks if one.kind == Break.Kind.DOUBLE_CHARGE}
+    paid_by = {one.charge_id for one in money.payments if one.captured_minor}
+    for charge in money.charges if paid_by else []:
+        if charge.pk not in paid_by:
+            yield _second(money, charge, breaks.pop(charge.pk, None))
+    for found in breaks.values():
+        if found.subject not in paid_by:
+            state = State.DONE if found.resolved_at and not found.accepted else State.KEPT
+            yield _of_break(Kind.SECOND, found, _words_of_second(state, found), state)
+
+
+def _second(money: Money, charge: Charge, found: Break | None) -> Line:
+    """Of a charge that does not pay the order; its break is not there where it paid the order itself before."""
+    state = state_of_second(charge, [one for one in money.refunds if one.charge_id == charge.pk], found)
+    return Line(
+        Kind.SECOND,
+        found.found_at if found else charge.noticed_at,
+        charge.captured_minor,
+        charge.currency,
+        _words_of_second(state, found),
+        last_four=charge.card_last4,
+        charge_id=charge.pk,
+        state=state,
+        order=money.order,
+        payment=money.payment,
+        at_is_found=True,
+    )
+
+
+def _words_of_second(state: State, found: Break | None) -> str:
+    by, note = (found.resolved_by, found.note) if found else ("", "")
+    return _WORDS_OF_SECOND[state].format(by=by, note=note)
 
 
 _WORDS_OF_SECOND = {
@@ -168,18 +183,18 @@ _WORDS_OF_SECOND = {
 }
 
 
-def state_of_second(found: Break) -> State:
-    """How far the refund of a double charge has come, from what its break says."""
-    status = found.evidence.get("refund", {}).get("status", "")
-    if status in ("succeeded", "was refunded"):
+def state_of_second(charge: Charge, refunds: list[Refund], found: Break | None) -> State:
+    """How far the giving back of a second charge has come."""
+    given = sum(one.amount_minor for one in refunds if one.outcome == Refund.Outcome.SUCCEEDED)
+    if given >= charge.captured_minor:
         return State.DONE
-    if found.resolved_at is not None and not found.accepted:
-        return State.DONE  # the sweep has found nothing of it left
-    if status in NOT_GIVEN:
-        return State.STUCK
-    if status:
+    if any(one.phase != Refund.Phase.FINISHED for one in refunds):
         return State.SENT
-    return State.KEPT if found.accepted else State.PREPARED
+    if any(one.outcome in NOT_GIVEN for one in refunds):
+        return State.STUCK
+    if found is not None and found.resolved_at is not None:
+        return State.KEPT if found.accepted else State.DONE  # the sweep has found nothing of it left
+    return State.PREPARED
 
 
 def _unexplained(money: Money) -> Iterator[Line]:
@@ -298,6 +313,7 @@ def _backs(money: Money) -> Iterator[Line]:
             continue  # Stripe never had it: no statement shows it
         state = _STATE_OF_REFUND.get(refund.outcome, State.SENT)
         name = f"Refund {refund.refund_id}" if refund.refund_id else "Refund"
+        name += "" if refund.is_of_credited_charge or not refund.payment.captured_minor else " of the second charge"
         yield _back(Kind.BACK, refund, refund.finished_at or refund.created_at, f"{name}: {state}", state, money)
     for dispute in money.disputes:
         words = f"{_words_of_dispute(dispute)}. {dispute.reason_text.capitalize()} ({dispute.dispute_id})"
@@ -333,7 +349,7 @@ def _back(kind: Kind, row: Any, at: datetime.datetime, what: str, state: State |
         row.currency,
         what,
         last_four=row.payment.card_last4,
-        charge_id=row.payment.charge_id or "",
+        charge_id=(row.charge_id if isinstance(row, Refund) else row.payment.charge_id) or "",
         state=state,
         order=money.order,
         payment=row.payment,

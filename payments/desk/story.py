@@ -39,7 +39,7 @@ FOR_EVER = datetime.datetime.max.replace(tzinfo=datetime.UTC)
 # What moved money, or may have. A call that only looks, or that cannot charge, is not in it.
 _MONEY_EVENTS = Q(
     kind__in=[
-        *("call:confirm", "call:refund", "settled", "refund", "dispute", "duplicate refunded"),
+        *("call:confirm", "call:refund", "settled", "refund", "dispute", "duplicate refunded", PaymentEvent.CREDITED),
         *(PaymentEvent.ORDER_ENDED, PaymentEvent.LATE_MONEY),
     ]
 )
@@ -228,7 +228,8 @@ def _who(event: PaymentEvent) -> str:
 
 
 _TOLD = {
-    "duplicate refunded": ("refund", "The second charge refunded"),
+    "duplicate refunded": ("refund", "The second charge refunded"),  # before its refund was a row
+    PaymentEvent.CREDITED: ("settled", "Another charge pays the order"),
     "rebuilt": ("settled", "The payment's row was made again from Stripe's book"),
 }
 

@@ -85,6 +85,8 @@ class SeenCharge:
     intent_id: str
     created: int
     metadata: dict[str, str]
+    brand: str = ""
+    last4: str = ""
 
 
 @dataclass(frozen=True)
@@ -147,9 +149,17 @@ class Gateway(Protocol):
 
     def cancel_intent(self, intent_id: str, key: str, deadline: Deadline, calls: list[Call]) -> Intent: ...
 
-    def create_refund(self, params: dict[str, Any], key: str, deadline: Deadline, calls: list[Call]) -> SeenRefund: ...
+    def create_refund(
+        self, params: dict[str, Any], key: str, deadline: Deadline, calls: list[Call]
+    ) -> tuple[SeenRefund, bool]:
+        """The refund, and whether the answer was a replay: then it shows how the refund was when it was made."""
+        ...
 
-    def list_refunds(self, intent_id: str, deadline: Deadline, calls: list[Call]) -> list[SeenRefund]: ...
+    def list_refunds(
+        self, deadline: Deadline, calls: list[Call], *, intent_id: str = "", charge_id: str = ""
+    ) -> list[SeenRefund]:
+        """Every refund of an intent or of a charge, however many pages they fill: so absence means something."""
+        ...
 
     def retrieve_charge(self, charge_id: str, deadline: Deadline, calls: list[Call]) -> SeenCharge: ...
 

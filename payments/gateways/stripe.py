@@ -10,6 +10,7 @@ The only file that imports stripe.
 import functools
 import json
 import random
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -58,6 +59,8 @@ _EVENT_TYPES = [
     "charge.dispute.funds_withdrawn",
     "charge.dispute.funds_reinstated",
 ]
+# A key of ours: the environment that its row names, and what it is for.
+_OUR_KEY = re.compile(r"[^:]+:(create|confirm|cancel|refund):")
 # The deadline travels beside the SDK, whose calls have no place for it.
 _deadline: ContextVar[Deadline] = ContextVar("deadline")
 
@@ -74,7 +77,7 @@ class _DeadlineClient(stripe.HTTPClient):
     def request(
         self, method: str, url: str, headers: Mapping[str, str] | None, post_data: Any = None, **_: Any
     ) -> tuple[str, int, Mapping[str, str]]:
-        if method == "post" and not (headers or {}).get("Idempotency-Key", "").startswith(f"{settings.PAYMENT_ENV}:"):
+        if method == "post" and not _OUR_KEY.match((headers or {}).get("Idempotency-Key", "")):
             raise RuntimeError("Bug! A POST to Stripe without a key of ours.")
         content, status, answer_headers = self._transport.exchange(
             method.upper(), url, headers or {}, post_data, _deadline.get()
@@ -144,7 +147,9 @@ class StripeGateway:
         )
         return _intent(answer)
 
-    def create_refund(self, params: dict[str, Any], key: str, deadline: Deadline, calls: list[Call]) -> SeenRefund:
+    def create_refund(
+        self, params: dict[str, Any], key: str, deadline: Deadline, calls: list[Call]
+    ) -> tuple[SeenRefund, bool]:
         answer = self._call(
             "refund",
             key,
@@ -152,18 +157,21 @@ class StripeGateway:
             calls,
             lambda options: self._client.v1.refunds.create(params, options),  # type: ignore[arg-type]
         )
-        return _refund(answer)
+        return _refund(answer), _replayed(answer)
 
-    def list_refunds(self, intent_id: str, deadline: Deadline, calls: list[Call]) -> list[SeenRefund]:
-        answer = self._call(
+    def list_refunds(
+        self, deadline: Deadline, calls: list[Call], *, intent_id: str = "", charge_id: str = ""
+    ) -> list[SeenRefund]:
+        about = {"charge": charge_id} if charge_id else {"payment_intent": intent_id}
+        pages = self._pages(
             "list refunds",
-            "",
-            deadline.within(settings.LOOK_TIMEOUT.total_seconds()),
-            calls,
-            # Stripe: at most 100 a page, and no payment of ours has as many.
-            lambda options: self._client.v1.refunds.list({"payment_intent": intent_id, "limit": 100}, options),
+            self._client.v1.refunds.list,
+            about | {"limit": 100},
+            _refund,
+            deadline=deadline,
+            calls=calls,
         )
-        return [_refund(one) for one in answer.data]
+        return [one for page in pages for one in page]
 
     def retrieve_charge(self, charge_id: str, deadline: Deadline, calls: list[Call]) -> SeenCharge:
         return _seen_charge(
@@ -210,12 +218,25 @@ class StripeGateway:
         return self._call("look", "", deadline.within(settings.LOOK_TIMEOUT.total_seconds()), calls, send)
 
     def _pages(
-        self, operation: str, fetch: Callable[..., Any], params: dict[str, Any], parse: Callable[[Any], T]
+        self,
+        operation: str,
+        fetch: Callable[..., Any],
+        params: dict[str, Any],
+        parse: Callable[[Any], T],
+        *,
+        deadline: Deadline | None = None,
+        calls: list[Call] | None = None,
     ) -> Iterator[list[T]]:
-        """Page by page, newest first (Stripe: pagination). Nothing is kept of a page but where it ended."""
+        """Page by page, newest first (Stripe: pagination). Nothing is kept of a page but where it ended.
+
+        Args:
+            deadline: of all pages together; LIST_TIMEOUT for each unless given.
+            calls: where each page's exchange is written down; nowhere unless given.
+        """
         while True:
             send = functools.partial(fetch, dict(params))
-            answer = self._call(operation, "", Deadline(settings.LIST_TIMEOUT.total_seconds()), [], send)
+            page_deadline = deadline or Deadline(settings.LIST_TIMEOUT.total_seconds())
+            answer = self._call(operation, "", page_deadline, [] if calls is None else calls, send)
             yield [parse(one) for one in answer.data]
             if not answer.has_more or not answer.data:
                 return
@@ -386,7 +407,7 @@ def _parsed_intent(it: dict[str, Any]) -> Intent:
 
 
 def _charge(it: dict[str, Any]) -> Charge:
-    card = (it.get("payment_method_details") or {}).get("card") or {}
+    card = _card_of(it)
     return Charge(
         id=it["id"],
         status=it["status"],
@@ -396,6 +417,11 @@ def _charge(it: dict[str, Any]) -> Charge:
         last4=card.get("last4") or "",
         decline_code=(it.get("outcome") or {}).get("reason") or it.get("failure_code") or "",
     )
+
+
+def _card_of(it: dict[str, Any]) -> dict[str, Any]:
+    """Of a charge; empty where it was not paid by card."""
+    return (it.get("payment_method_details") or {}).get("card") or {}
 
 
 def _refund(answer: Any) -> SeenRefund:
@@ -433,6 +459,8 @@ def _seen_charge(answer: Any) -> SeenCharge:
             intent_id=it["payment_intent"] or "",
             created=it["created"],
             metadata=dict(it["metadata"] or {}),
+            brand=_card_of(it).get("brand") or "",
+            last4=_card_of(it).get("last4") or "",
         )
 
 

@@ -12,13 +12,14 @@ from orders.fulfil import CannotFulfil, fulfil_order, money_under_way, why_not_f
 from orders.models import Order
 from payments import refund as refund_module
 from payments.breaks import Difference, open_break
-from payments.models import Break, Dispute, Payment, Refund
+from payments.models import Break, Dispute, Payment
 from shop.acts import Act, DoneAlready, StaleForm, Who, version_of
 from shop.ids import new_id
 from shop.models import Product, StaffAct
 from tests.book import Book
 from tests.orders.making import make_order
 from tests.payments.paying import placed_order, press
+from tests.payments.planting import refund_row
 from tests.races.crowd import at_once, run_before
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -58,7 +59,7 @@ def act_on(order: Order, **fields: Any) -> Act:
 
 
 def refund(order: Order, outcome: str, amount_minor: int | None = None) -> None:
-    Refund.objects.create(
+    refund_row(
         payment=order.payments.get(),
         idempotency_key=new_id(),
         fingerprint="x",

@@ -20,6 +20,7 @@ from orders.tasks import send_mails
 from payments.models import Payment, PaymentEvent, Refund
 from shop.ids import new_id
 from tests.orders.making import make_attempt, make_order, make_product, minutes_ago
+from tests.payments.planting import refund_row
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -339,7 +340,7 @@ def given_back(order: Order, amount: int, outcome: str = "succeeded") -> Refund:
     """A refund of the order, and the payment's sum as settling leaves it."""
     payment = order.payments.get()
     phase = "finished" if outcome in ("succeeded", "failed") else "confirming"
-    made = Refund.objects.create(
+    made = refund_row(
         payment=payment,
         idempotency_key=new_id(),
         fingerprint="x",

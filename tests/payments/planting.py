@@ -12,7 +12,8 @@ from django.db import connection
 from django.utils import timezone
 
 from orders.models import Order
-from payments.models import Break, Payment, create_key, payment_id
+from payments.charges import credited_charge
+from payments.models import Break, Charge, Payment, Refund, cancel_key, create_key, payment_id
 from payments.sweep import Swept, sweep
 from shop.ids import new_id
 from tests.book import Book, Json
@@ -82,6 +83,22 @@ def lose_payment(order: Order) -> None:
         cursor.execute("UPDATE orders_order SET status = 'pending', paid_at = NULL WHERE id = %s", [order.pk])
 
 
+def refund_row(payment: Payment, **columns: Any) -> Refund:
+    """A refund as its row could be, of the charge that pays the order unless another is named."""
+    charge = columns.pop("charge", None) or credited_charge(payment)
+    if charge is None:  # a payment that a test planted without its charge
+        taken = {"captured_minor": payment.captured_minor or 10**9, "currency": payment.currency}
+        charge, _ = Charge.objects.get_or_create(pk=f"ch_of_{payment.pk}", defaults={"order": payment.order, **taken})
+        Payment.objects.filter(pk=payment.pk, captured_minor__gt=0).update(charge_id=charge.pk)
+    defaults: dict[str, Any] = {
+        "id": new_id(),
+        "fingerprint": "",
+        "currency": payment.currency,
+        "reason": Refund.Reason.REQUESTED_BY_CUSTOMER,
+    }
+    return Refund.objects.create(payment=payment, charge=charge, **defaults | columns)
+
+
 def tamper(payment: Payment, **columns: Any) -> None:
     with no_triggers() as cursor:
         for column, value in columns.items():
@@ -129,6 +146,7 @@ def _succeeded(order: Order, at: datetime.datetime, made: Json) -> Payment:
         n=1,
         phase=Payment.Phase.SUCCEEDED,
         idempotency_key=create_key(order.pk, 1),
+        cancel_key=cancel_key(settings.PAYMENT_ENV, payment_id(order.pk, 1), 0),
         create_params={},
         intent_id=made["intent"],
         charge_id=made["charge"],

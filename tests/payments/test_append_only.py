@@ -7,15 +7,16 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import IntegrityError, connection, models, transaction
 
-from payments.models import Attempt, Payment, PaymentEvent, Refund
+from payments.models import Attempt, Charge, Payment, PaymentEvent, Refund
 from shop.acts import Act, Who
 from shop.models import StaffAct
 from tests.book import Book
 from tests.payments.paying import placed_order, press
+from tests.payments.planting import refund_row
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-KEPT: list[type[models.Model]] = [Payment, Attempt, Refund, PaymentEvent, StaffAct]
+KEPT: list[type[models.Model]] = [Payment, Attempt, Charge, Refund, PaymentEvent, StaffAct]
 APPENDED: list[type[models.Model]] = [PaymentEvent, StaffAct]
 
 
@@ -24,8 +25,8 @@ def rows(book: Book) -> dict[type[models.Model], list[dict[str, Any]]]:
     """One of each, and how they are."""
     order, client = placed_order()
     press(client, order)
-    refund = {"payment": order.payments.get(), "fingerprint": "x", "amount_minor": 1, "currency": "GBP"}
-    Refund.objects.create(**refund, reason="duplicate", idempotency_key="k")
+    refund: dict[str, Any] = {"payment": order.payments.get(), "fingerprint": "x", "amount_minor": 1, "currency": "GBP"}
+    refund_row(**refund, reason="duplicate", idempotency_key="k")
     who = Who(User.objects.create_user("carl", is_staff=True), None, "")
     Act("look", who, "order", dict, order.pk).record()
     return now()

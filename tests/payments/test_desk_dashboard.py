@@ -35,6 +35,7 @@ from payments.models import (
 )
 from shop.ids import new_id
 from tests.orders.making import make_attempt, make_order, minutes_ago
+from tests.payments.planting import refund_row
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -100,7 +101,7 @@ def refund_of(payment: Payment, **fields: Any) -> Refund:
         "phase": "confirming",
     }
     created = fields.pop("created_at", None)
-    refund = Refund.objects.create(payment=payment, **defaults | fields)
+    refund = refund_row(payment=payment, **defaults | fields)
     if created:
         Refund.objects.filter(pk=refund.pk).update(created_at=created)
     return refund

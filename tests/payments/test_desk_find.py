@@ -14,13 +14,13 @@ from django.utils import timezone
 
 from orders.models import Order
 from payments.desk.find import MOST, amounts_in, break_searches, find, find_payments, searches
-from payments.duplicates import refund_duplicate
+from payments.duplicates import give_back
 from payments.models import Attempt, Break, Payment, Refund
 from shop.ids import new_id
 from tests.book import Book
 from tests.orders.making import make_attempt, make_order, make_product
 from tests.payments.paying import at_stripe, placed_order, press
-from tests.payments.planting import ours, paid_order, payment_of, second_charge, swept
+from tests.payments.planting import ours, paid_order, payment_of, refund_row, second_charge, swept
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -50,7 +50,7 @@ def test_an_order_is_found_by_all_that_names_it_and_no_other_one_is(book: Book) 
     assert press(client, order).status_code == 201
     payment = payment_of(order)
     made = at_stripe("refunds", charge=payment.charge_id, amount=100)
-    refund = Refund.objects.create(
+    refund = refund_row(
         payment=payment,
         idempotency_key="the-refunds-key",
         fingerprint="",
@@ -58,6 +58,8 @@ def test_an_order_is_found_by_all_that_names_it_and_no_other_one_is(book: Book) 
         currency="GBP",
         reason="duplicate",
         refund_id=made["id"],
+        gateway_key="test:refund:the-refunds-id:0",
+        id="the-refunds-id",
     )
     attempt = Attempt.objects.get(order=order, outcome="succeeded")
     failed_charge = Attempt.objects.get(order=order, outcome="declined").charge_id
@@ -106,10 +108,10 @@ def test_a_duplicate_is_found_by_what_only_its_break_knows(book: Book, settings:
     intent = second_charge(book, order)
     swept()
     found = Break.objects.get(kind="double_charge")
-    refund = refund_duplicate(found)
+    refund = give_back(found)
     assert refund is not None
-    key = found.evidence["prepared_refund"]["key"]
-    for name in (found.subject, intent["id"], refund.id, key):
+    key = Refund.objects.get(charge=found.charge_id).gateway_key
+    for name in (found.subject, intent["id"], str(refund.refund_id), key):
         assert numbers(name) == [order.number], name
         assert find_payments(name)[0] == [payment_of(order).pk], name
 
@@ -202,7 +204,7 @@ def many(db: None) -> dict[str, str]:
     gigabyte of dead rows to read over.
     """
     attempt = make_attempt(make_order(), "succeeded")
-    Refund.objects.create(
+    refund_row(
         payment=attempt.payment, idempotency_key="r", fingerprint="", amount_minor=1, currency="GBP", reason="duplicate"
     )
     Break.objects.create(kind="double_charge", subject="x")

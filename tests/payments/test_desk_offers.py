@@ -99,7 +99,7 @@ def test_breaks_and_parked_events_bring_their_acts(book: Book, boss: User) -> No
         tries=2,
     )
     told = {offer.name: offer for offer in offers(order, boss)}
-    assert told["refund duplicate"].why_not == "No refund is prepared for it"
+    assert told["refund duplicate"].why_not == "It is about no money to give back"
     assert told["resolve break"].url == f"/admin/desk/breaks/{found.pk}/resolve/"
     assert told["take on break"].why_not == ""
     assert told["replay webhook"].url == "/admin/desk/webhooks/evt_1/replay/"

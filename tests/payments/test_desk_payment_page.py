@@ -40,7 +40,7 @@ from shop.models import Product, StaffAct
 from tests.book import CONFIRM, REFUND, Book
 from tests.orders.making import make_attempt, make_order
 from tests.payments.paying import cancel, complete, placed_order, press
-from tests.payments.planting import paid_order, payment_of
+from tests.payments.planting import paid_order, payment_of, refund_row
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -543,7 +543,7 @@ def _with_break(kind: str, **order: Any) -> Order:
 def _with_refund(outcome: str, phase: str) -> Order:
     made = make_order(status="paid")
     payment = _payment(made, phase="succeeded", captured_minor=1250)
-    Refund.objects.create(
+    refund_row(
         payment=payment,
         idempotency_key="k",
         fingerprint="",

@@ -18,6 +18,7 @@ from payments.webhooks import TRIES_BEFORE_BREAK, work_webhooks
 from tests.book import CANCEL, CONFIRM, CREATE, Book
 from tests.oracles import assert_books_agree
 from tests.payments.paying import ask_status, let_leases_end, placed_order, press, status_of
+from tests.payments.planting import refund_row
 from tests.payments.test_refunds import REFUNDS, paid_by, refund
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -137,7 +138,7 @@ def test_an_outage_does_not_climb_a_refunds_ladder_and_ends_in_the_refund(book: 
     paid = paid_by("pm_card_visa")
     staff = Client()
     staff.force_login(User.objects.create_superuser("clerk", "clerk@example.com", "a long password"))
-    book.rule("reset", path=REFUNDS, when="before", times=None)
+    book.rule("reset", path=REFUNDS, when="before", times=None, method="*")
     assert refund(staff, paid, 100).status_code == 202
     for _ in range(9):
         Refund.objects.update(next_look_at=timezone.now())
@@ -153,7 +154,7 @@ def test_an_outage_does_not_climb_a_refunds_ladder_and_ends_in_the_refund(book: 
 
 def test_a_refund_concluded_to_have_failed_gives_way_when_stripe_shows_it(book: Book) -> None:
     paid = paid_by("pm_card_visa")
-    lost = Refund.objects.create(
+    lost = refund_row(
         payment=paid, idempotency_key="x", fingerprint="x", amount_minor=100, currency="GBP", phase="confirming"
     )
     Refund.objects.filter(pk=lost.pk).update(outcome="failed", phase="finished", finished_at=timezone.now())

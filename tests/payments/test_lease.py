@@ -23,6 +23,7 @@ from tests.book import Book
 from tests.oracles import assert_books_agree
 from tests.orders.making import make_attempt
 from tests.payments.paying import ask_status, confirms, let_leases_end, placed_order, press
+from tests.payments.planting import refund_row
 from tests.races.crowd import at_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -170,7 +171,7 @@ def test_a_lease_that_runs_or_was_let_go_is_no_take_over() -> None:
 
 def test_a_payment_s_and_a_refund_s_lease_are_told_in_the_order_s_story() -> None:
     payment = an_attempt().payment
-    refund = Refund.objects.create(
+    refund = refund_row(
         payment=payment, idempotency_key="k", fingerprint="", amount_minor=1, currency="GBP", reason="duplicate"
     )
     past = timezone.now() - HOUR

@@ -34,6 +34,7 @@ from shop.ids import new_id
 from tests.book import Book
 from tests.orders.making import make_attempt
 from tests.payments.paying import confirms, let_leases_end, placed_order, press
+from tests.payments.planting import refund_row
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -151,12 +152,18 @@ def test_one_row_per_webhook_event_and_one_open_break_per_finding() -> None:
 
 def test_one_refund_per_key_and_gateway_refund() -> None:
     payment = a_payment(an_order())
-    refund = {"payment": payment, "fingerprint": "x", "amount_minor": 1, "currency": "GBP", "reason": "duplicate"}
-    Refund.objects.create(**refund, idempotency_key="k", refund_id="re_1")
+    refund: dict[str, Any] = {
+        "payment": payment,
+        "fingerprint": "x",
+        "amount_minor": 1,
+        "currency": "GBP",
+        "reason": "duplicate",
+    }
+    refund_row(**refund, idempotency_key="k", refund_id="re_1")
     with refused_by("one_refund_per_key"):
-        Refund.objects.create(**refund, idempotency_key="k")
+        refund_row(**refund, idempotency_key="k")
     with refused_by("one_refund_per_gateway_refund"):
-        Refund.objects.create(**refund, idempotency_key="l", refund_id="re_1")
+        refund_row(**refund, idempotency_key="l", refund_id="re_1")
 
 
 # --- amounts ---------------------------------------------------------------------------------------------------------
@@ -308,8 +315,14 @@ def test_money_rows_are_never_deleted(book: Book) -> None:
     press(client, order, token="pm_card_chargeDeclined")
     press(client, order)
     payment = Payment.objects.get(order=order)
-    refund = {"payment": payment, "fingerprint": "x", "amount_minor": 1, "currency": "GBP", "reason": "duplicate"}
-    Refund.objects.create(**refund, idempotency_key="k")
+    refund: dict[str, Any] = {
+        "payment": payment,
+        "fingerprint": "x",
+        "amount_minor": 1,
+        "currency": "GBP",
+        "reason": "duplicate",
+    }
+    refund_row(**refund, idempotency_key="k")
     counts = [model.objects.count() for model in (Attempt, Payment, Refund, PaymentEvent)]
     with refused_by("append-only: no DELETE"):
         sql("DELETE FROM payments_paymentevent")
