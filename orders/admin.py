@@ -14,6 +14,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import NoReverseMatch, URLPattern, path, reverse
 
+from orders import goods
 from orders.models import Mail, Order
 from orders.order_story import staff_acts_of, story_of
 from orders.personal import email_for, may_see_personal_data, text_for
@@ -181,6 +182,7 @@ def _shown(request: HttpRequest, order: Order) -> dict[str, Any]:
             ("Country", order.country),
         ],
         "lines": order.lines.all(),
+        "goods": goods_in_words(order),
         "payments": [
             (one, _way("admin:payments_payment_change", quote(one.pk))) for one in order.payments.order_by("n")
         ],
@@ -195,6 +197,18 @@ def _shown(request: HttpRequest, order: Order) -> dict[str, Any]:
         "story": story_of(order, acts),
         "acts": acts,
     }
+
+
+def goods_in_words(order: Order) -> str:
+    """Where its goods are: what holds them is a fact in its lines, whatever its status says."""
+    holding = [line.held > 0 for line in order.lines.all()]
+    if any(holding):
+        return "Held" if all(holding) else "Some are held, some are not: see the lines"
+    if order.fulfilled_at is not None:
+        return "Sent"
+    if goods.are_missing(order):
+        return f"Not held: they went back on sale. {goods.short_in_words(order) or 'Fulfilling takes them again'}"
+    return "Not held: they are on sale"
 
 
 _ADDRESS = [

@@ -1,18 +1,18 @@
 """How an order ends, or goes on: conditional moves for the caller's transaction, with the order's row locked by it.
 
-Each move happens once however often it is asked for: it is an UPDATE on the status it leaves, and its effects (stock,
-cart, mail) are done only by the caller that made it, in the same transaction (FAILURES 28 and 70, RULES R97).
+Each move happens once however often it is asked for: it is an UPDATE on the status it leaves, and its effects (goods,
+cart, mail) are done only by the caller that made it, in the same transaction (FAILURES 28 and 70, RULES R97). What
+becomes of the goods does not rest on the status: orders/goods.py moves what the order's lines hold.
 """
 
-import contextlib
 import datetime
 
 from django.db import IntegrityError, connection, transaction
 
+from orders import goods
 from orders.models import Mail, Order
 from shop.cart import take_out
 from shop.ids import new_pay_key
-from shop.models import Product
 
 FINISH_PAYING_WAIT = datetime.timedelta(minutes=2)
 
@@ -34,17 +34,17 @@ def mark_paid(order: Order, now: datetime.datetime) -> bool:
 
 
 def end_unpaid(order: Order, status: Order.Status, now: datetime.datetime) -> bool:
-    """pending -> canceled or expired: the stock goes back, once. Whether this call did it.
+    """pending -> canceled or expired: the goods that it holds go back, once. Whether this call did it.
 
     Only for an order that can no longer be charged: Stripe has canceled its intent, or never had one (DESIGN section
-    5, closing). Products are locked in id order, as everywhere (RULES R37). A canceled order owes a mail.
+    5, closing). A canceled order owes a mail.
     """
     _require_transaction()
     if status not in Order.CLOSED:
         raise ValueError(f"Bug! An unpaid order ends canceled or expired, not {status}.")
     if not _move(order, Order.Status.PENDING, status=status, closed_at=now, **_NO_CLOSING):
         return False
-    _return_stock(order)
+    goods.give_back(order)
     if status == Order.Status.CANCELED:
         owe_mail(order, Mail.Kind.CANCELED, now)
     return True
@@ -53,35 +53,38 @@ def end_unpaid(order: Order, status: Order.Status, now: datetime.datetime) -> bo
 def fulfil(order: Order, now: datetime.datetime) -> bool:
     """paid -> fulfilled: the goods leave the house. Whether this call did it. Whether they may: orders/fulfil.py."""
     _require_transaction()
-    return _move(order, Order.Status.PAID, status=Order.Status.FULFILLED, fulfilled_at=now)
+    if not _move(order, Order.Status.PAID, status=Order.Status.FULFILLED, fulfilled_at=now):
+        return False
+    goods.send_out(order)
+    return True
 
 
 def refund_whole(order: Order, now: datetime.datetime) -> bool:
     """paid or fulfilled -> refunded: all of the money has gone back. Whether this call did it.
 
-    Goods that were still here go back on sale, once; what has left the house comes back by other ways.
+    Goods that the order holds go back on sale, once; what has left the house comes back by other ways.
     """
     _require_transaction()
     if _move(order, Order.Status.FULFILLED, status=Order.Status.REFUNDED, closed_at=now):
         return True
     if not _move(order, Order.Status.PAID, status=Order.Status.REFUNDED, closed_at=now):
         return False
-    _return_stock(order)
+    goods.give_back(order)
     return True
 
 
 def refund_undone(order: Order) -> bool:
     """refunded -> paid: a refund that had made the sum whole has failed after all. Whether this call did it.
 
-    The money is ours again, so the order says so, whether or not its goods are still there to be held: the break that
-    the failed refund opened tells staff to look. What had left the house stays fulfilled: it is not sent twice.
+    The money is ours again, so the order says so, whether or not its goods are still there to be taken again: ask
+    `goods.are_missing`, and show it to staff. What had left the house stays fulfilled: it is not sent twice.
     """
     _require_transaction()
     if order.fulfilled_at is not None:
         return _move(order, Order.Status.REFUNDED, status=Order.Status.FULFILLED, closed_at=None)
     if not _move(order, Order.Status.REFUNDED, status=Order.Status.PAID, closed_at=None):
         return False
-    _hold_stock(order)
+    goods.take(order)
     return True
 
 
@@ -95,7 +98,7 @@ def revive(order: Order, now: datetime.datetime) -> bool:
         return False
     try:
         with transaction.atomic():
-            if not _hold_stock(order):
+            if not goods.take(order):
                 return False
             _move(order, Order.Status(order.status), status=Order.Status.PAID, paid_at=now, closed_at=None)
     except IntegrityError:  # the cart was placed again meanwhile: one_order_per_cart_version
@@ -135,26 +138,6 @@ def owe_mail(order: Order, kind: Mail.Kind, now: datetime.datetime, subject: str
     """Write the mail as due, unless the order has one of its kind, of the same refund if it is about one (`subject`).
     The beat sends it; a nudge makes it sooner."""
     Mail.objects.bulk_create([Mail(order=order, kind=kind, subject=subject, due_at=now)], ignore_conflicts=True)
-
-
-def _return_stock(order: Order) -> None:
-    """Products are locked in id order, as everywhere (RULES R37)."""
-    for line in order.lines.order_by("product_id"):
-        Product.return_stock(line.product_id, line.quantity)
-
-
-def _hold_stock(order: Order) -> bool:
-    """Hold every line again, or none: a savepoint takes back what was held before the line that is short."""
-    with contextlib.suppress(_Short), transaction.atomic():
-        for line in order.lines.order_by("product_id"):
-            if not Product.hold_stock(line.product_id, line.quantity):
-                raise _Short
-        return True
-    return False
-
-
-class _Short(Exception):
-    """A line is short."""
 
 
 def _move(order: Order, leaving: Order.Status, **columns: object) -> bool:

@@ -99,7 +99,7 @@ class Order(models.Model):
             ("see_personal_data", "Can see shoppers' names, e-mails and addresses"),
         ]
 
-    # Ends in which the order is given up: its stock is back and its cart version is free again.
+    # Ends in which the order is given up: its cart version is free again.
     CLOSED = (Status.CANCELED, Status.EXPIRED)
     # Ends in which the money arrived.
     PAID = (Status.PAID, Status.FULFILLED, Status.REFUNDED)
@@ -135,7 +135,11 @@ class Order(models.Model):
 
 
 class OrderLine(models.Model):
-    """One line of an order: the product's sku, name and price as they were at placement."""
+    """One line of an order: the product's sku, name and price as they were at placement.
+
+    `held` is how many pieces it holds now: all, or none. It changes only together with the product's stock or because
+    they left the house, with a movement that says the same (orders/goods.py); a trigger refuses to commit it otherwise.
+    """
 
     order = models.ForeignKey(Order, on_delete=models.PROTECT, related_name="lines")
     product = models.ForeignKey(Product, on_delete=models.PROTECT, related_name="order_lines")
@@ -144,13 +148,16 @@ class OrderLine(models.Model):
     quantity = models.PositiveIntegerField()
     price_minor = models.PositiveIntegerField()
     total_minor = models.PositiveBigIntegerField()
+    held = models.PositiveIntegerField(db_default=0, default=0)
 
     class Meta:
         ordering = ["id"]
         constraints = [
             models.UniqueConstraint(fields=["order", "product"], name="one_order_line_per_product"),
             models.CheckConstraint(condition=Q(quantity__gt=0), name="order_quantity_is_positive"),
+            models.CheckConstraint(condition=Q(held=0) | Q(held=F("quantity")), name="line_holds_all_or_nothing"),
         ]
+        indexes = [models.Index(fields=["product"], condition=Q(held__gt=0), name="order_line_that_holds")]
 
     def __str__(self) -> str:
         return f"{self.quantity} x {self.name}"

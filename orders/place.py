@@ -19,6 +19,7 @@ from django.db import IntegrityError, OperationalError, transaction
 from django.db.models import FilteredRelation, Q
 from django.utils import timezone
 
+from orders import goods
 from orders.attempts import NOT_LIVE, live_attempt
 from orders.links import order_links
 from orders.models import Order, OrderLine
@@ -132,8 +133,8 @@ def _place(wish: Wish) -> Placed:
     if not wish.again:
         _refuse_bought_just_now(wish.shopper, lines)
     _refuse_unpayable_total(lines)
-    order = _insert(wish, cart, lines)
-    _hold(lines)
+    order, order_lines = _insert(wish, cart, lines)
+    _hold(order_lines)
     return Placed(order, How.NEW)
 
 
@@ -222,8 +223,10 @@ def _refuse_unpayable_total(lines: list[CartItem]) -> None:
         raise Problem("validation-failed", most, extra={"errors": {"cart": [most]}})
 
 
-def _insert(wish: Wish, cart: Cart, lines: list[CartItem]) -> Order:
-    """The order and its lines, frozen as the database has them now (RULES R44, SECURITY SE13)."""
+def _insert(wish: Wish, cart: Cart, lines: list[CartItem]) -> tuple[Order, list[OrderLine]]:
+    """The order and its lines, frozen as the database has them now (RULES R44, SECURITY SE13).
+
+    The lines are those of a placed order, which holds its goods: `_hold` makes that true, or all of it is undone."""
     order = Order.objects.create(
         user_id=wish.shopper.user_id,
         guest_id="" if wish.shopper.user_id else wish.shopper.guest_id,
@@ -238,7 +241,7 @@ def _insert(wish: Wish, cart: Cart, lines: list[CartItem]) -> Order:
         expires_at=timezone.now() + settings.ORDER_HOLD,
         **asdict(wish.contact),
     )
-    OrderLine.objects.bulk_create(
+    order_lines = OrderLine.objects.bulk_create(
         OrderLine(
             order=order,
             product=line.product,
@@ -247,20 +250,19 @@ def _insert(wish: Wish, cart: Cart, lines: list[CartItem]) -> Order:
             quantity=line.quantity,
             price_minor=line.product.price_minor,
             total_minor=line.total_minor,
+            held=line.quantity,
         )
         for line in lines
     )
-    return order
+    return order, order_lines
 
 
-def _hold(lines: list[CartItem]) -> None:
+def _hold(lines: list[OrderLine]) -> None:
     """Take the goods off the stock, last in the transaction and in product-id order; all of them or none.
 
-    Every line is tried, so that the answer names every short one; the transaction that this ends puts the rest back.
+    The answer names every short line; the transaction that this ends puts the rest back.
     """
-    short = [
-        line for line in lines if not (line.product.on_sale and Product.hold_stock(line.product_id, line.quantity))
-    ]
+    short = goods.hold_placed(lines)
     if not short:
         return
     stock = dict(
@@ -268,8 +270,8 @@ def _hold(lines: list[CartItem]) -> None:
     )
     missing = [
         {
-            "sku": line.product.sku,
-            "name": line.product.name,
+            "sku": line.sku,
+            "name": line.name,
             "requested": line.quantity,
             "available": min(stock.get(line.product_id, 0), line.quantity - 1),
         }

@@ -68,7 +68,8 @@ FULFIL = Deed(
     url_name="orders_order_fulfil",
     title="Mark as fulfilled",
     explained="The goods leave the house. The shopper's page says that the parcel is on its way. If the money is given"
-    " back later, the goods do not go back on sale by themselves.",
+    " back later, the goods do not go back on sale by themselves. An order that does not hold its goods takes them off"
+    " the stock first: all of them, or nothing is done.",
     done="is fulfilled",
     note_label="Note, for example the parcel's number",
     note_required=False,

@@ -22,11 +22,12 @@ from shop.ids import new_id
 from shop.models import Product, StaffAct
 from shop.money import CURRENCIES, LARGEST_MINOR, minor_of, money_text, plain_text
 from shop.staff_pages import OnlyOfferedFilters, ReadOnly
-from shop.stock import held_by_unpaid, subject_of, with_held
+from shop.stock import held_for_orders, subject_of, with_held
 from shop.stock_page import stock_page
 
 EDITED = ["name", "slug", "summary", "description", "currency", "on_sale", "position"]
 LATEST_ACTS = 20
+LATEST_MOVEMENTS = 20
 
 
 def product_snapshot(product_id: int) -> Snapshot:
@@ -140,13 +141,13 @@ class ProductAdmin(OnlyOfferedFilters, admin.ModelAdmin[Product]):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Product]:
         return with_held(super().get_queryset(request))
 
-    @admin.display(description="held by unpaid orders")
+    @admin.display(description="held for orders")
     def held(self, product: Product) -> int:
         return getattr(product, "held", None) or 0
 
     @admin.display(description="stock")
     def stock_now(self, product: Product) -> str:
-        return f"{product.stock} free to be bought, {held_by_unpaid(product)} more held by orders that are not paid yet"
+        return f"{product.stock} free to be bought, {held_for_orders(product)} more held for orders and not sent yet"
 
     def get_fields(self, request: HttpRequest, obj: Product | None = None) -> Any:
         if not (self.has_change_permission(request, obj) if obj else True):
@@ -174,11 +175,12 @@ class ProductAdmin(OnlyOfferedFilters, admin.ModelAdmin[Product]):
         """The form that comes a second time is not saved a second time."""
         named = object_id if object_id and object_id.isascii() and object_id.isdigit() else None
         product = Product.objects.filter(pk=named).first() if named else None
-        acts = StaffAct.objects.filter(subject=subject_of(product))[:LATEST_ACTS] if product else []
+        seen = {
+            "acts": StaffAct.objects.filter(subject=subject_of(product))[:LATEST_ACTS] if product else [],
+            "movements": product.movements.all()[:LATEST_MOVEMENTS] if product else [],
+        }
         try:
-            page: HttpResponse = super().changeform_view(
-                request, object_id, form_url, {**(extra_context or {}), "acts": acts}
-            )
+            page: HttpResponse = super().changeform_view(request, object_id, form_url, (extra_context or {}) | seen)
         except DoneAlready:
             return self._saved_already(request, product)
         except IntegrityError:  # two of one "add" at one moment: the later finds the sku taken
@@ -214,6 +216,7 @@ class ProductAdmin(OnlyOfferedFilters, admin.ModelAdmin[Product]):
             if change:
                 obj.save(update_fields=columns)
             else:
+                obj.added_by, obj.added_why = act.who.name, "added by staff"
                 obj.save()
 
     def has_delete_permission(self, request: HttpRequest, obj: Product | None = None) -> bool:

@@ -1,9 +1,10 @@
 """What the shop sells, what a shopper has picked, and what staff have done."""
 
 import hashlib
+from typing import Any
 
 from django.conf import settings
-from django.db import models
+from django.db import models, transaction
 from django.db.models import F, Q
 from django.db.models.functions import Now
 from django.urls import reverse
@@ -28,6 +29,9 @@ class Product(models.Model):
 
     MOST_STOCK = 1_000_000_000  # far from what the column holds: what unpaid orders give back always finds room
 
+    # Not columns: who of staff adds the product, and why, for the movement that opens its stock.
+    added_by, added_why = "", ""
+
     class Meta:
         ordering = ["position", "id"]
         constraints = [
@@ -42,13 +46,29 @@ class Product(models.Model):
     def get_absolute_url(self) -> str:
         return reverse("product", args=[self.slug])
 
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """A new product opens its ledger with the stock that it comes with, in one transaction."""
+        is_new = self._state.adding
+        with transaction.atomic(savepoint=False):
+            super().save(*args, **kwargs)
+            if is_new:
+                StockMovement.objects.create(
+                    product=self,
+                    kind=StockMovement.Kind.OPENING,
+                    stock_difference=self.stock,
+                    actor_name=self.added_by[:80],
+                    note=self.added_why[:400],
+                )
+
     @property
     def price_text(self) -> str:
         return money_text(self.price_minor, self.currency)
 
     @classmethod
     def hold_stock(cls, product_id: int, quantity: int) -> bool:
-        """Take `quantity` off the stock if that much is there; whether it was. One conditional UPDATE."""
+        """Take `quantity` off the stock if that much is there; whether it was. One conditional UPDATE.
+
+        The caller writes the movement, here and below."""
         return cls.objects.filter(pk=product_id, stock__gte=quantity).update(stock=F("stock") - quantity) == 1
 
     @classmethod
@@ -59,8 +79,61 @@ class Product(models.Model):
 
     @classmethod
     def return_stock(cls, product_id: int, quantity: int) -> None:
-        """Put a hold back. The caller makes sure that it happens once, by the order's status under its lock."""
+        """Put a hold back. The caller makes sure that it happens once: of a line that held it (orders/goods.py)."""
         cls.objects.filter(pk=product_id).update(stock=F("stock") + quantity)
+
+
+class StockMovement(models.Model):
+    """One change of a product's stock, or of what a line of an order holds of it, written in the transaction that made
+    it: the ledger of the goods.
+
+    Append-only: a trigger refuses UPDATE and DELETE, and another TRUNCATE. What has moved wrongly is corrected by one
+    more movement. `order_id` and `line_id` are no foreign keys: orders know the shop, not the other way round.
+
+    `stock_difference` is how many more pieces (fewer, below 0) are free to be bought, `held_difference` how many more
+    the line holds. Goods only change places but for the first and the last: what has come in is what is in stock, held
+    or gone.
+    """
+
+    class Kind(models.TextChoices):
+        OPENING = "opening", "opening"  # what was there when the product was added, or the ledger begun
+        PLACED = "placed", "placed"  # an order was placed, and its line holds them
+        RETURNED = "returned", "returned"  # the order ended with its goods still here
+        TAKEN = "taken", "taken again"  # an order that had returned them holds them again
+        SENT = "sent", "sent"  # they left the house
+        CORRECTED = "corrected", "corrected by staff"  # a delivery, a count, something broken: the note says
+
+    product = models.ForeignKey(Product, on_delete=models.PROTECT, related_name="movements")
+    kind = models.CharField(max_length=10, choices=Kind)
+    stock_difference = models.IntegerField(default=0)
+    held_difference = models.IntegerField(default=0)
+    order_id = models.CharField(max_length=32, blank=True)
+    line_id = models.BigIntegerField(null=True, blank=True)
+    actor_name = models.CharField(max_length=80, blank=True)
+    note = models.CharField(max_length=400, blank=True)
+    at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(kind="opening", stock_difference__gte=0, held_difference__gte=0)
+                | Q(kind__in=["placed", "taken"], held_difference__gt=0, stock_difference=-F("held_difference"))
+                | Q(kind="returned", held_difference__lt=0, stock_difference=-F("held_difference"))
+                | Q(kind="sent", held_difference__lt=0, stock_difference=0)
+                | Q(kind="corrected", held_difference=0),
+                name="goods_move_as_their_kind_says",
+            ),
+            models.CheckConstraint(
+                condition=Q(held_difference=0) | Q(line_id__isnull=False), name="goods_are_held_by_a_line"
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["line_id"], condition=Q(line_id__isnull=False), name="stock_movement_by_line"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.stock_difference:+d} in stock, {self.held_difference:+d} held"
 
 
 class Cart(models.Model):

@@ -6,10 +6,8 @@ from django.db import transaction
 from django.db.models import OuterRef, QuerySet, Subquery, Sum
 
 from shop.acts import Act, Snapshot, StaleForm, witnessed
-from shop.models import Product, StaffAct
+from shop.models import Product, StaffAct, StockMovement
 
-# Orders know the shop and not the other way round, so what they hold is read by the reverse relation.
-_UNPAID = "pending"
 CORRECT = "correct stock"
 
 
@@ -21,8 +19,9 @@ class BelowZero(Exception):
 
 
 def correct_stock(product_id: int, difference: int, act: Act, last_seen: int | None) -> None:
-    """stock + difference, and its audit row, in one transaction. Sales move the stock meanwhile, and nothing of theirs
-    is lost. But another correction since `last_seen` may be of the very same goods: then nothing is done.
+    """stock + difference, its movement and its audit row, in one transaction. Sales move the stock meanwhile, and
+    nothing of theirs is lost. But another correction since `last_seen` may be of the very same goods: then nothing is
+    done.
 
     Raises:
         BelowZero: with what is there. DoneAlready, StaleForm: of the act.
@@ -34,6 +33,13 @@ def correct_stock(product_id: int, difference: int, act: Act, last_seen: int | N
                 raise StaleForm(act.subject)
             if not Product.correct_stock(product_id, difference):
                 raise BelowZero(product.stock)
+            StockMovement.objects.create(
+                product=product,
+                kind=StockMovement.Kind.CORRECTED,
+                stock_difference=difference,
+                actor_name=act.who.name,
+                note=act.note[:400],
+            )
 
 
 def subject_of(product: Product) -> str:
@@ -43,19 +49,22 @@ def subject_of(product: Product) -> str:
 
 def stock_snapshot(product_id: int) -> Snapshot:
     product = Product.objects.get(pk=product_id)
-    return {"stock": product.stock, "held_by_unpaid_orders": held_by_unpaid(product)}
+    return {"stock": product.stock, "held_for_orders": held_for_orders(product)}
 
 
-def held_by_unpaid(product: Product) -> int:
-    """How many are off the stock for orders that may still be paid."""
-    held = product.order_lines.filter(order__status=_UNPAID).aggregate(total=Sum("quantity"))["total"]
+# Orders know the shop and not the other way round, so what they hold is read by the reverse relation.
+
+
+def held_for_orders(product: Product) -> int:
+    """How many are off the stock and still in the house: for orders that wait for their money or their parcel."""
+    held = product.order_lines.filter(held__gt=0).aggregate(total=Sum("held"))["total"]
     return int(held or 0)
 
 
 def with_held(products: QuerySet[Product]) -> QuerySet[Product]:
     """Each with `held`, for a list: None where nothing is."""
-    of_one = Product.objects.filter(pk=OuterRef("pk"), order_lines__order__status=_UNPAID).order_by()
-    held = of_one.values("pk").annotate(total=Sum("order_lines__quantity")).values("total")
+    of_one = Product.objects.filter(pk=OuterRef("pk"), order_lines__held__gt=0).order_by()
+    held = of_one.values("pk").annotate(total=Sum("order_lines__held")).values("total")
     return products.annotate(held=Subquery(held))
 
 

@@ -14,7 +14,7 @@ from shop.acts import Act, DoneAlready, StaleForm, who_asks
 from shop.ids import new_id
 from shop.models import Product
 from shop.staff_pages import in_frame, staff_page
-from shop.stock import CORRECT, BelowZero, correct_stock, held_by_unpaid, last_correction, stock_snapshot, subject_of
+from shop.stock import CORRECT, BelowZero, correct_stock, held_for_orders, last_correction, stock_snapshot, subject_of
 
 _MOST = 1_000_000
 
@@ -89,7 +89,7 @@ def _page(request: HttpRequest, product: Product, form: StockForm) -> HttpRespon
         f"Correct the stock of {product}",
         product=product,
         form=form,
-        held=held_by_unpaid(product),
+        held=held_for_orders(product),
         last=last_correction(product),
     )
     return TemplateResponse(request, "admin/shop/product/stock.html", context)

@@ -4,9 +4,11 @@ import datetime
 import itertools
 from typing import Any
 
+from django.db import transaction
 from django.test import Client
 from django.utils import timezone
 
+from orders import goods
 from orders.models import Order
 from orders.ownership import Shopper
 from orders.place import Contact, Placed, Wish, place_order
@@ -64,6 +66,14 @@ def make_order(*goods: tuple[Product, int], shopper: Shopper | None = None, **fi
         Order.objects.filter(pk=order.pk).update(**fields)
         order.refresh_from_db()
     return order
+
+
+def give_up(order: Order, status: str) -> None:
+    """As if the order had ended unpaid, without a word to Stripe or to the shopper: its goods are on sale again."""
+    with transaction.atomic():
+        locked = Order.objects.select_for_update(no_key=True).get(pk=order.pk)
+        Order.objects.filter(pk=order.pk).update(status=status, closed_at=timezone.now())
+        goods.give_back(locked)
 
 
 def make_attempt(order: Order, outcome: str, **fields: Any) -> Attempt:

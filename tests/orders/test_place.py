@@ -264,20 +264,22 @@ def test_stock_is_updated_last_and_in_product_id_order():
     ) as asked:
         place_order(wish)
     statements = [query["sql"] for query in asked if query["sql"] not in ("BEGIN", "COMMIT")]
-    updates = statements[-2:]
+    *_, one, other, movements = statements
+    updates = [one, other]
+    assert movements.startswith('INSERT INTO "shop_stockmovement"')
     assert all(sql.startswith('UPDATE "shop_product" SET "stock" = ("shop_product"."stock" - 1)') for sql in updates)
     assert f"= {second.pk}" in updates[0] and f"= {first.pk}" in updates[1]
     assert sum("FOR NO KEY UPDATE" in sql and "shop_cart" in sql for sql in statements) == 1
 
 
-def test_placing_two_lines_takes_eleven_statements():
+def test_placing_two_lines_takes_twelve_statements():
     cart = make_cart((make_product(), 1), (make_product(), 1))
     wish = wish_for(cart, make_guest())
     with CaptureQueriesContext(connection) as asked:
         place_order(wish)
     statements = [query["sql"] for query in asked if query["sql"] not in ("BEGIN", "COMMIT")]
-    # key, cart locked, key, version, lines, open order, bought just now, order, lines, stock, stock
-    assert len(statements) == 11
+    # key, cart locked, key, version, lines, open order, bought just now, order, lines, stock, stock, movements
+    assert len(statements) == 12
 
 
 def test_a_replay_is_one_statement_and_no_write():

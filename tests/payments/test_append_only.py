@@ -1,4 +1,4 @@
-"""What happened to money, and what staff did, stays written down: through the ORM and through plain SQL as the app's
+"""What happened to money and goods, and what staff did, stays written down: through the ORM and plain SQL as the app's
 role (SECURITY SE50). That the admin offers no way either is in test_desk_matrix.py."""
 
 from typing import Any
@@ -9,15 +9,15 @@ from django.db import IntegrityError, connection, models, transaction
 
 from payments.models import Attempt, Charge, Payment, PaymentEvent, Refund
 from shop.acts import Act, Who
-from shop.models import StaffAct
+from shop.models import StaffAct, StockMovement
 from tests.book import Book
 from tests.payments.paying import placed_order, press
 from tests.payments.planting import refund_row
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-KEPT: list[type[models.Model]] = [Payment, Attempt, Charge, Refund, PaymentEvent, StaffAct]
-APPENDED: list[type[models.Model]] = [PaymentEvent, StaffAct]
+KEPT: list[type[models.Model]] = [Payment, Attempt, Charge, Refund, PaymentEvent, StaffAct, StockMovement]
+APPENDED: list[type[models.Model]] = [PaymentEvent, StaffAct, StockMovement]
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ from payments.settle import carry_out_closing
 from shop.acts import Act, Who
 from shop.ids import new_id
 from tests.book import Book
-from tests.orders.making import guest_client, make_attempt, make_cart, make_guest, make_product, place
+from tests.orders.making import give_up, guest_client, make_attempt, make_cart, make_guest, make_product, place
 from tests.payments.paying import placed_order, press, start_over
 from tests.payments.planting import ours, paid_order, payment_of, refund_row, second_charge, swept
 
@@ -249,7 +249,7 @@ def late_money(book: Book) -> str:
     """It came after the order was given up, and the goods were gone: it goes back by itself."""
     number = not_known(book)
     order = Order.objects.get(number=number)
-    Order.objects.filter(pk=order.pk).update(status="expired")
+    give_up(order, "expired")
     order.lines.get().product.__class__.objects.update(stock=0)
     Attempt.objects.update(locked_until=None, next_look_at=timezone.now())
     complete_due(Asker.COMPLETER)

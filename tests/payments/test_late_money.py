@@ -12,7 +12,7 @@ from payments.models import Asker, Break, Heartbeat, Payment, Refund
 from payments.refund import follow_refunds
 from shop.models import Product
 from tests.book import CONFIRM, Book
-from tests.orders.making import make_order, make_product
+from tests.orders.making import give_up, make_order, make_product
 from tests.payments.paying import placed_order, press
 from tests.payments.planting import swept
 
@@ -24,8 +24,8 @@ def _charged_after_it_ended(book: Book, status: str) -> tuple[Order, Client]:
     order, client = placed_order(stock=5)
     book.rule("reset", path=CONFIRM, when="after", times=4)
     assert press(client, order).status_code == 202
-    Order.objects.filter(pk=order.pk).update(status=status)
-    Product.objects.update(stock=5)
+    give_up(order, status)
+    assert Product.objects.get().stock == 5
     return order, client
 
 

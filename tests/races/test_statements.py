@@ -111,7 +111,8 @@ def test_placing_an_order(book):
         )
 
     assert answer.status_code == 201
-    assert (asked.reads, asked.writes, asked.transactions) == (10, 4, 1)  # order, lines, and stock of each product
+    # Order, lines, stock of each product, and the movements of all of them.
+    assert (asked.reads, asked.writes, asked.transactions) == (10, 5, 1)
 
 
 def test_reading_the_payment_status(book):

@@ -12,9 +12,9 @@ from django.test.utils import CaptureQueriesContext
 
 from shop.acts import Act, StaleForm, Who
 from shop.ids import new_id
-from shop.models import Product, StaffAct
+from shop.models import Product, StaffAct, StockMovement
 from shop.stock import BelowZero, correct_stock, last_correction_id, stock_snapshot, subject_of
-from tests.orders.making import make_order, make_product
+from tests.orders.making import give_up, make_order, make_product
 from tests.races.crowd import at_once, wide_pool
 from tests.shop.making import product
 
@@ -40,6 +40,9 @@ def test_a_new_product_has_a_stock_and_one_that_exists_cannot_be_deleted(admin_c
     admin_client.post("/admin/shop/product/add/", form_of(admin_client) | FORM | {"stock": "12", "sku": "NEW"})
     new = Product.objects.get()
     assert (new.sku, new.stock) == ("NEW", 12)
+    opening = StockMovement.objects.get()
+    assert (opening.kind, opening.stock_difference, opening.actor_name) == ("opening", 12, "admin")
+    assert "added by staff" in admin_client.get(f"/admin/shop/product/{new.pk}/change/").content.decode()
     assert admin_client.post(f"/admin/shop/product/{new.pk}/delete/", {"post": "yes"}).status_code == 403
     assert Product.objects.count() == 1
 
@@ -224,6 +227,9 @@ def test_stock_is_corrected_by_a_difference_with_its_audit_row(django_user_model
     minus, plus = StaffAct.objects.order_by("id")
     assert (minus.act, minus.subject, minus.note) == ("correct stock", "product PEN", "-3: three are broken")
     assert (minus.before["stock"], minus.after["stock"], plus.after["stock"]) == (10, 7, 12)
+    moved = StockMovement.objects.filter(kind="corrected").order_by("id")
+    assert [(one.stock_difference, one.note) for one in moved] == [(-3, minus.note), (5, plus.note)]
+    assert {one.actor_name for one in moved} == {minus.actor_name}
 
 
 @pytest.mark.parametrize("wrong", ["7", "0", "+0", "-0", "", "+1.5", "5+", "+", "+9999999", "--1", "+٣"])
@@ -277,18 +283,18 @@ def test_two_clerks_who_counted_the_same_shelf_correct_it_once(admin_client, dja
     assert pen.stock == 4
 
 
-def test_what_unpaid_orders_hold_is_shown_beside_the_stock(admin_client):
+def test_what_orders_hold_is_shown_beside_the_stock(admin_client):
     pen = make_product(stock=10, sku="PEN")
     make_order((pen, 3))
     make_order((pen, 1), status="paid")
-    make_order((pen, 1), status="canceled")
+    give_up(make_order((pen, 1)), "canceled")
     page = admin_client.get(f"/admin/shop/product/{pen.pk}/stock/")
-    assert (page.context["product"].stock, page.context["held"]) == (5, 3)
+    assert (page.context["product"].stock, page.context["held"]) == (6, 4)
     assert (
-        "5 free to be bought, 3 more held" in admin_client.get(f"/admin/shop/product/{pen.pk}/change/").content.decode()
+        "6 free to be bought, 4 more held" in admin_client.get(f"/admin/shop/product/{pen.pk}/change/").content.decode()
     )
     [listed] = admin_client.get("/admin/shop/product/").context["cl"].result_list
-    assert (listed.stock, listed.held) == (5, 3)
+    assert (listed.stock, listed.held) == (6, 4)
 
 
 @pytest.mark.django_db(transaction=True)
