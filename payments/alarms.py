@@ -11,7 +11,7 @@ from django.db.models import Count, Min, Sum
 from django.db.models.fields.json import KT
 from django.utils import timezone
 
-from payments.breaks import LATE_MONEY, REFUND_FAILED
+from payments.breaks import GOODS, LATE_MONEY, REFUND_FAILED
 from payments.heartbeats import Beat, ages, beats, late
 from payments.models import Attempt, Break, WebhookEvent
 
@@ -29,6 +29,7 @@ ALARMS = {
     "open-break-missing-gateway": str(Break.Kind.MISSING_GATEWAY.label),
     "open-break-status": str(Break.Kind.STATUS.label),
     "open-break-orphan-refund": str(Break.Kind.ORPHAN_REFUND.label),
+    "open-break-stock": str(Break.Kind.STOCK.label),
     "refund-failed": "A refund did not reach the shopper",
     "oldest-undecided": "A payment has been undecided for too long",
     "completer-stopped": "Nobody finishes undecided payments",
@@ -78,7 +79,7 @@ class BreakCount:
 
 
 def break_alarm(kind: str, found_by: str) -> str:
-    return "refund-failed" if found_by == REFUND_FAILED else f"open-break-{kind.replace('_', '-')}"
+    return "refund-failed" if found_by in (REFUND_FAILED, GOODS) else f"open-break-{kind.replace('_', '-')}"
 
 
 def break_page(kind: str, found_by: str) -> str:

@@ -9,6 +9,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
+from orders.goods import BREAK_OF_GOODS
 from orders.models import Order
 from payments.charges import charge_as_seen
 from payments.gateways.base import SeenCharge
@@ -26,9 +27,10 @@ PLAIN = (
 )
 # Who found a break (`evidence["found_by"]`), where a rule of ours says when it is gone.
 BY_SWEEP = "sweep"
-BY_BOOKS = "books"  # our own rows contradict each other; the break's subject is the order
+BY_BOOKS = "books"  # our own rows contradict each other; the break's subject is the order, or the product's sku
 LATE_MONEY = "late money"  # settle: it came after the order was given up, and goes back by itself
 REFUND_FAILED = "refund"  # refund: it failed, perhaps after it had succeeded
+GOODS = BREAK_OF_GOODS  # refund: the order is paid again, and its goods were sold meanwhile
 
 
 @dataclass(frozen=True)
@@ -37,19 +39,22 @@ class Difference:
 
     Attributes:
         subject: the intent, charge or refund that it is about.
+        amount_minor, currency: None and "" where it is not about money.
         proposal: what staff could do, in words.
         charge: the money to give back, as Stripe shows it, if that is what it is about.
+        says: what of the evidence must be the same too for the finding to be the one that a person has accepted.
     """
 
     kind: Break.Kind
     subject: str
     order: Order | None
     payment: Payment | None
-    amount_minor: int
+    amount_minor: int | None
     currency: str
     proposal: str
     evidence: dict[str, object] = field(default_factory=dict)
     charge: SeenCharge | None = None
+    says: dict[str, object] = field(default_factory=dict)
 
     def as_break(self) -> Break:
         return Break(
@@ -59,7 +64,7 @@ class Difference:
             payment=self.payment,
             amount_minor=self.amount_minor,
             currency=self.currency,
-            evidence={"found_by": BY_SWEEP, "proposal": self.proposal, **self.evidence},
+            evidence={"found_by": BY_SWEEP, "proposal": self.proposal, **self.evidence, **self.says},
         )
 
 
@@ -67,7 +72,11 @@ def open_break(difference: Difference) -> Break:
     """The break of this finding: a new one, the one that has been open since an earlier sweep, or the one that a person
     has resolved as it is: while it says the same, it stays resolved."""
     accepted = Break.objects.filter(
-        kind=difference.kind, subject=difference.subject, amount_minor=difference.amount_minor, accepted=True
+        kind=difference.kind,
+        subject=difference.subject,
+        amount_minor=difference.amount_minor,
+        accepted=True,
+        evidence__contains=difference.says,
     ).first()
     if accepted is not None:
         return accepted
@@ -175,11 +184,12 @@ def resolve_given_back(charge: Charge) -> None:
 
 
 def resolve_repaid(payment: Payment) -> None:
-    """All of a payment's money has gone back: late money is where it belongs, and a refund that failed was made good.
+    """All of a payment's money has gone back: late money is where it belongs, a refund that failed was made good, and
+    its order needs no goods.
 
     In the transaction that knows it. A refund that fails afterwards opens a break of its own.
     """
     repaid = Break.objects.filter(payment=payment, kind=Break.Kind.STATUS, resolved_at=None)
-    repaid.filter(evidence__found_by__in=[LATE_MONEY, REFUND_FAILED]).update(
+    repaid.filter(evidence__found_by__in=[LATE_MONEY, REFUND_FAILED, GOODS]).update(
         resolved_at=timezone.now(), resolved_by="refund", note="all of the money has gone back"
     )

@@ -681,7 +681,8 @@ class WebhookEvent(models.Model):
 
 
 class Break(models.Model):
-    """A difference between Stripe's book and our rows that staff see. Open until a person or a rule resolves it."""
+    """A difference that staff see: between Stripe's book and our rows, or between a product's stock and its ledger, and
+    then without order, payment and amount. Open until a person or a rule resolves it."""
 
     class Kind(models.TextChoices):
         # The labels are what staff read everywhere: lists, alarms, stories and the runbook's titles.
@@ -691,9 +692,10 @@ class Break(models.Model):
         STATUS = "status", "Stripe and our rows disagree about a payment"
         DOUBLE_CHARGE = "double_charge", "An order was charged twice"
         ORPHAN_REFUND = "orphan_refund", "Money went back that our rows do not know"
+        STOCK = "stock", "The stock of a product does not add up"
 
     kind = models.CharField(max_length=16, choices=Kind)
-    subject = models.CharField(max_length=80)  # the intent, charge, refund or dispute it is about; or the order
+    subject = models.CharField(max_length=80)  # what it is about: an intent, charge, refund or dispute; an order; a sku
     order = models.ForeignKey(Order, null=True, blank=True, on_delete=models.PROTECT, related_name="breaks")
     payment = models.ForeignKey(Payment, null=True, blank=True, on_delete=models.PROTECT, related_name="breaks")
     # The money to give back, if that is what it is about: a second charge, or another amount than the order's.

@@ -49,7 +49,9 @@ def links_in(text: str) -> list[str]:
 def test_every_alarm_and_every_case_has_a_page() -> None:
     assert (set(ALARMS) | CASES) - set(PAGES) == set()
     every_break = {
-        break_page(kind, found) for kind in Break.Kind.values for found in ("", "sweep", "late money", "refund")
+        break_page(kind, found)
+        for kind in Break.Kind.values
+        for found in ("", "sweep", "books", "late money", "refund", "goods", "migration")
     }
     assert every_break - set(PAGES) == set()
 
