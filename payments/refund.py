@@ -19,9 +19,9 @@ from django.db import InterfaceError, OperationalError
 from django.db.models import Q
 from django.utils import timezone
 
-from orders import ends
+from orders import ends, goods
 from orders.models import Mail, Order
-from payments.breaks import REFUND_FAILED, raise_to_give_back, resolve_breaks, resolve_given_back, resolve_repaid
+from payments.breaks import GOODS, REFUND_FAILED, raise_to_give_back, resolve_breaks, resolve_given_back, resolve_repaid
 from payments.charges import charge_as_seen, credited_charge, new_refund, other_charges, standing_charge
 from payments.errors import GatewayError, Invalid, KeyReused, RowBusy, StaleLease, Undecided
 from payments.gateways.base import Call, SeenCharge, SeenRefund, gateway
@@ -567,8 +567,20 @@ def _follow(order: Order, payment: Payment) -> None:
     if whole:
         ends.refund_whole(order, timezone.now())
         resolve_repaid(payment)
-    else:
-        ends.refund_undone(order)
+    elif ends.refund_undone(order) and goods.are_missing(order):
+        _show_missing_goods(order, payment)
+
+
+def _show_missing_goods(order: Order, payment: Payment) -> None:
+    """The money is ours again, and the goods that went back on sale with it were sold meanwhile."""
+    log.error("goods_missing", order=order.pk, payment=payment.pk)
+    short = goods.short_in_words(order)
+    proposal = (
+        f"The money of order {order.number} is ours again, and its goods were sold meanwhile ({short})."
+        " Refund the shopper again; or restock the goods, and fulfil the order: it takes them then."
+    )
+    evidence: dict[str, object] = {"found_by": GOODS, "short": short, "proposal": proposal}
+    raise_break(Break.Kind.STATUS, f"goods:{order.pk}", order, payment, payment.captured_minor, evidence)
 
 
 def _credit(order: Order, payment: Payment, other: Charge) -> None:
