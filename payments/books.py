@@ -174,4 +174,4 @@ def _stock(sku: str, stock: int, moved: int, held: int, moved_held: int) -> Diff
     )
     evidence: dict[str, object] = {"found_by": BY_BOOKS, "stock": stock, "held": held}
     says: dict[str, object] = {"stock_off_by": stock - moved, "held_off_by": held - moved_held}
-    return Difference(Break.Kind.STOCK, sku, None, None, None, "", proposal, evidence, says)
+    return Difference(Break.Kind.STOCK, sku, None, None, None, "", proposal, evidence, says=says)

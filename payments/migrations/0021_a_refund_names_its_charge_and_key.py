@@ -9,7 +9,7 @@ import payments.models
 class Migration(migrations.Migration):
     dependencies = [
         ("orders", "0008_a_mail_has_one_name"),
-        ("payments", "0016_a_break_has_one_name"),
+        ("payments", "0017_products_that_were_doubled_are_named"),
     ]
 
     operations = [

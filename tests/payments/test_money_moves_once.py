@@ -27,7 +27,7 @@ from payments.webhooks import work_webhooks
 from shop.ids import new_id
 from shop.models import Product
 from tests.book import CONFIRM, REFUND, Book
-from tests.orders.making import make_guest, make_order, make_product
+from tests.orders.making import give_up, make_guest, make_order, make_product
 from tests.payments.paying import at_stripe, client_of, intent_of, let_leases_end, placed_order, press
 from tests.payments.planting import no_triggers, open_breaks, paid_order, payment_of, refund_row, second_charge, swept
 
@@ -394,8 +394,7 @@ def late(book: Book) -> Order:
     assert press(client, order).status_code == 202
     book.clear_rules()
     order.refresh_from_db()
-    with no_triggers() as cursor:
-        cursor.execute("UPDATE orders_order SET status = 'expired', closed_at = now() WHERE id = %s", [order.pk])
+    give_up(order, "expired")
     Product.objects.update(stock=0)
     return order
 
