@@ -41,10 +41,10 @@ class WhatToDo(admin.SimpleListFilter):
 
 
 def need_a_look() -> "QuerySet[Order, str]":
-    """Ids of orders with an open break, or with a mail of which nobody knows whether it went out."""
+    """Ids of orders with an open break, or with a mail that nobody sends until somebody decides."""
     broken = Order.objects.filter(breaks__isnull=False, breaks__resolved_at=None)
-    in_doubt = Mail.objects.in_doubt().order_by().values_list("order_id", flat=True)
-    return broken.order_by().values_list("pk", flat=True).union(in_doubt)
+    stuck = Mail.objects.filter(state=Mail.State.STUCK).order_by().values_list("order_id", flat=True)
+    return broken.order_by().values_list("pk", flat=True).union(stuck)
 
 
 class BeingClosed(admin.SimpleListFilter):
@@ -247,9 +247,9 @@ def refusal_for(viewer: Any, mail: Mail) -> str:
 
 @admin.register(Mail)
 class MailAdmin(ReadOnly, admin.ModelAdmin[Mail]):
-    """`sending` for longer than a minute: it may have gone out. Ask the shopper before writing again (RULES R98).
+    """`sending` for longer than a minute: it may have gone out, and is sent once more after half an hour (RULES R98).
 
-    `dropped`: what it says was no longer so when it was to be sent.
+    `stuck`: refused, or in doubt, too often. `dropped`: what it says was no longer so when it was to be sent.
     """
 
     list_filter = ["state", "kind"]
@@ -265,7 +265,18 @@ class MailAdmin(ReadOnly, admin.ModelAdmin[Mail]):
         def last_refusal(mail: Mail) -> str:
             return refusal_for(request.user, mail)
 
-        return ["order", "kind", "subject", "state", "due_at", "sending_at", "sent_at", "refusals", last_refusal]
+        return [
+            "order",
+            "kind",
+            "subject",
+            "state",
+            "due_at",
+            "sending_at",
+            "sent_at",
+            "refusals",
+            "doubts",
+            last_refusal,
+        ]
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Mail], search_term: str

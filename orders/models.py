@@ -1,12 +1,13 @@
 """Orders: what was bought, frozen at placement; its lines; the mails it owes, and the links in them."""
 
 import datetime
-from typing import ClassVar
+from collections.abc import Iterable
+from typing import Any, ClassVar
 
 from django.conf import settings
 from django.db import models
 from django.db.models import F, Q
-from django.db.models.functions import Upper
+from django.db.models.functions import Now, Upper
 from django.urls import reverse
 from django.utils import timezone
 
@@ -163,13 +164,34 @@ class OrderLine(models.Model):
         return f"{self.quantity} x {self.name}"
 
 
+# A sending that takes longer has most likely died: EMAIL_TIMEOUT is 10 s a step.
 MAIL_IN_DOUBT = datetime.timedelta(minutes=1)
+# Then it is sent once more. No sender lives so long (CELERY_TASK_TIME_LIMIT is 45 s), staff have had time to look into
+# the mail server's log first, and a shopper waits half an hour for a receipt and not for ever.
+MAIL_DOUBT_LASTS = datetime.timedelta(minutes=30)
 
 
 class MailQuerySet(models.QuerySet["Mail"]):
+    """Times are compared with the database's clock: app servers whose clocks differ send no mail early or late."""
+
+    def due(self) -> "MailQuerySet":
+        return self.filter(state=Mail.State.DUE, due_at__lte=Now())
+
     def in_doubt(self) -> "MailQuerySet":
         """Being sent for longer than a server takes: they may have gone out, or not (RULES R98)."""
-        return self.filter(state=Mail.State.SENDING, sending_at__lt=timezone.now() - MAIL_IN_DOUBT)
+        return self.filter(state=Mail.State.SENDING, sending_at__lt=Now() - MAIL_IN_DOUBT)
+
+    def doubt_over(self) -> "MailQuerySet":
+        """In doubt for so long that they are sent once more, or left to staff."""
+        return self.filter(state=Mail.State.SENDING, sending_at__lt=Now() - MAIL_DOUBT_LASTS)
+
+    def bulk_create(self, objs: Iterable["Mail"], *args: Any, **options: Any) -> list["Mail"]:
+        """How mails are owed: due after the same wait as by the app's clock, counted by the database's."""
+        mails, here = list(objs), timezone.now()
+        for mail in mails:
+            if isinstance(mail.due_at, datetime.datetime):
+                mail.due_at = Now() + (mail.due_at - here)
+        return super().bulk_create(mails, *args, **options)
 
 
 class Mail(models.Model):
@@ -177,9 +199,12 @@ class Mail(models.Model):
 
     `subject` is the id of the refund that a refund mail tells of; every other kind tells of the order and has none.
 
-    due -> sending (committed before SMTP) -> sent. A definite refusal goes back to due with a later `due_at`; a crash
-    while sending stays `sending`: it may have gone out, so it is shown to staff and never sent again (RULES R98). What
-    is no longer so when it should be sent is `dropped` (orders/mail_truth.py).
+    due -> sending (committed before the mail is written) -> sent. What certainly did not go out is due again later. A
+    sending in doubt stays `sending`, and is sent once more after MAIL_DOUBT_LASTS with the same Message-ID (RULES R98).
+    Refused or in doubt too often, it is `stuck`: only staff send it now (orders/mail_again.py). What is no longer so
+    when it should be sent is `dropped` (orders/mail_truth.py).
+
+    `sending_at` is the sending that runs, or that may have gone out; None once it is known that it did not.
     """
 
     class Kind(models.TextChoices):
@@ -195,6 +220,7 @@ class Mail(models.Model):
         SENDING = "sending"
         SENT = "sent"
         DROPPED = "dropped"
+        STUCK = "stuck"
 
     order = models.ForeignKey(Order, on_delete=models.PROTECT, related_name="mails")
     kind = models.CharField(max_length=16, choices=Kind)
@@ -202,6 +228,7 @@ class Mail(models.Model):
     state = models.CharField(max_length=8, choices=State, default=State.DUE)
     due_at = models.DateTimeField()
     refusals = models.PositiveIntegerField(default=0)
+    doubts = models.PositiveIntegerField(default=0, db_default=0)  # sendings of which nobody knows what came of them
     sending_at = models.DateTimeField(null=True, blank=True)
     sent_at = models.DateTimeField(null=True, blank=True)
     last_refusal = models.CharField(max_length=200, blank=True)
@@ -215,6 +242,7 @@ class Mail(models.Model):
         indexes = [
             models.Index(fields=["due_at"], condition=Q(state="due"), name="mail_due"),
             models.Index(fields=["sending_at"], condition=Q(state="sending"), name="mail_in_doubt"),
+            models.Index(fields=["due_at"], condition=Q(state="stuck"), name="mail_stuck"),
         ]
         permissions = [("send_mail_again", "Can send a mail of an order again")]
 

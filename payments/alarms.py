@@ -40,7 +40,7 @@ ALARMS = {
     "breaker-open": "Stripe does not answer",
     "refund-undecided": "A refund has been undecided for too long",
     "dispute": "A dispute must be answered",
-    "mail-stuck": "A mail may or may not have gone out",
+    "mail-stuck": "A mail is stuck",
     "mail-late": "Mails are not being sent",
     "kept-too-long": "A press of Pay is past its time and still not decided",
 }

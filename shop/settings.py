@@ -202,7 +202,7 @@ STORAGES = {
 }
 
 _EMAIL = env.email_url("EMAIL_URL", default="consolemail://")
-EMAIL_BACKEND = _EMAIL["EMAIL_BACKEND"]
+EMAIL_BACKEND = _EMAIL["EMAIL_BACKEND"].replace("django.core.mail.backends.smtp", "shop.smtp")
 EMAIL_HOST = _EMAIL["EMAIL_HOST"]
 EMAIL_PORT = _EMAIL["EMAIL_PORT"] or 25
 EMAIL_HOST_USER = _EMAIL["EMAIL_HOST_USER"] or ""

@@ -10,9 +10,9 @@ from django.shortcuts import get_object_or_404
 from django.urls import reverse
 
 from orders.mail import message_of
-from orders.mail_again import mail_snapshot, make_due_again
+from orders.mail_again import is_open, leave_as_sent, mail_snapshot, make_due_again
 from orders.mail_truth import Say, what_to_say
-from orders.models import Mail, Order
+from orders.models import MAIL_DOUBT_LASTS, Mail, Order
 from orders.personal import email_for, text_for
 from payments.breaks import break_snapshot, resolve_break, take_on_break
 from payments.close import Wish, close_order
@@ -21,6 +21,7 @@ from payments.desk.forms import ActForm, WithReason
 from payments.desk.offers import (
     why_not_cancel,
     why_not_end,
+    why_not_leave,
     why_not_refund_of,
     why_not_resolve,
     why_not_send,
@@ -365,7 +366,7 @@ _SAYS = {
 _WILL_SEND = {
     Say.NOW: "It sends the mail once more, with a new link.",
     Say.LATER: "The mail waits until it is known whether what it says is so. Then it goes out, or is dropped.",
-    Say.NEVER: "It sends nothing: the mail is dropped, and is in doubt no more.",
+    Say.NEVER: "It sends nothing: the mail is dropped, and nobody has to decide any more.",
 }
 _SENDS = {
     Say.NOW: "The mail goes out within a minute.",
@@ -377,56 +378,80 @@ _SENDS = {
 @staff_page("orders.send_mail_again")
 @act_page
 def send_mail_again(request: HttpRequest, pk: int) -> HttpResponse:
-    """A mail of an order is due again; whether what it says is so is asked when it goes."""
+    """A mail of an order is due again; whether what it says is so is asked when it goes. One that is in doubt or stuck
+    may be left instead: a person says that it went out."""
     mail = get_object_or_404(Mail.objects.select_related("order"), pk=pk)
+    leaves = request.POST.get("decision") == "leave"
 
     def page() -> Page:
         mail.refresh_from_db()
-        order = Order.objects.get(pk=mail.order_id)
-        mail.order = order
-        say = what_to_say(mail)
-        now = [("Mail", mail.get_kind_display()), ("State", mail.state), ("What it says", _SAYS[say])]
-        if mail.sent_at is not None:
-            now.append(("Sent", f"{mail.sent_at:%Y-%m-%d %H:%M:%S} UTC"))
-        if mail.state == Mail.State.SENDING:
-            now.append(("In doubt", "It may have reached the shopper: ask before you send it again."))
-        order.name = text_for(request.user, order.name)  # for the text alone: nothing of it is saved
-        preview = None
-        if say is not Say.NEVER:
-            message = message_of(mail, "(a link that opens the order)")
-            preview = {
-                "to": email_for(request.user, order.email),
-                "subject": message.subject,
-                "text": message.body,
-            }
-        will = [_WILL_SEND[say], "No money moves."]
-        if mail.sent_at is not None:
-            will.insert(1, f"{_went_out(mail)}: the shopper then has it twice.")
-        return replace(
-            order_page(
-                order,
-                act="send mail again",
-                title=f"Send the mail {mail.get_kind_display()} of order {order.number} again",
-                button="Send it again",
-                now=now,
-                will=will,
-                why_not=why_not_send(mail),
-                template="admin/desk/send_mail.html",
-                extra={"mail": preview},
-            ),
-            snapshot=lambda: mail_snapshot(mail.pk),
-            subject=f"mail {mail.get_kind_display()} of order {order.number}",
-        )
+        mail.order = Order.objects.get(pk=mail.order_id)
+        return _mail_page(mail, request, leaves=leaves)
 
     def carry_out(form: WithReason, act: Act) -> Told:
-        if not make_due_again(mail.pk, act):
-            return Told("It is on its way already.", messages.INFO)
-        nudge("orders.send_mails", mail.order_id)
-        say = what_to_say(mail)
-        earlier = f" {_went_out(mail)}." if mail.sent_at is not None else ""
-        return Told(f"{_SENDS[say]}{earlier}", messages.SUCCESS if say is Say.NOW else messages.WARNING)
+        return _leave(mail, act) if leaves else _send_again(mail, act)
 
     return Acting(request, page, WithReason, carry_out).answer()
+
+
+def _mail_page(mail: Mail, request: HttpRequest, *, leaves: bool) -> Page:
+    order, kind, say, may_leave = mail.order, mail.get_kind_display(), what_to_say(mail), is_open(mail)
+    will = [_WILL_SEND[say], "No money moves."]
+    if mail.sent_at is not None:
+        will.insert(1, f"{_went_out(mail)}: the shopper then has it twice.")
+    if may_leave:
+        will.append("Leaving it instead: it counts as sent because you say so, and nobody sends it again by itself.")
+    again = f"Send the mail {kind} of order {order.number} again"
+    page = order_page(
+        order,
+        act="leave mail as sent" if leaves else "send mail again",
+        title=f"{again}, or leave it" if may_leave else again,
+        button="Send it again",
+        now=_mail_now(mail, say),
+        will=will,
+        why_not=why_not_leave(mail) if leaves else why_not_send(mail),
+        template="admin/desk/send_mail.html",
+        extra={"mail": None if say is Say.NEVER else _preview(mail, request), "may_leave": may_leave},
+    )
+    return replace(page, snapshot=lambda: mail_snapshot(mail.pk), subject=f"mail {kind} of order {order.number}")
+
+
+def _mail_now(mail: Mail, say: Say) -> list[tuple[str, str]]:
+    now = [("Mail", mail.get_kind_display()), ("State", mail.state), ("What it says", _SAYS[say])]
+    if mail.sent_at is not None:
+        now.append(("Sent", f"{mail.sent_at:%Y-%m-%d %H:%M:%S} UTC"))
+    if mail.refusals:
+        now.append(("Did not go out", f"{mail.refusals} times, last: {mail.last_refusal}"))
+    if mail.doubts or mail.state == Mail.State.SENDING:
+        now.append(("In doubt", "It may have reached the shopper: look into the mail server's log."))
+    if mail.state == Mail.State.SENDING:
+        minutes = MAIL_DOUBT_LASTS.total_seconds() / 60
+        now.append(("By itself", f"It is sent once more {minutes:.0f} minutes after its sending began."))
+    if mail.state == Mail.State.STUCK:
+        now.append(("By itself", "Nothing: it was tried often enough."))
+    return now
+
+
+def _preview(mail: Mail, request: HttpRequest) -> dict[str, str]:
+    """What the shopper will get, as this member of staff may see it: nothing of it is saved."""
+    mail.order.name = text_for(request.user, mail.order.name)
+    message = message_of(mail, "(a link that opens the order)")
+    return {"to": email_for(request.user, mail.order.email), "subject": str(message.subject), "text": str(message.body)}
+
+
+def _send_again(mail: Mail, act: Act) -> Told:
+    if not make_due_again(mail.pk, act):
+        return Told("It is on its way already.", messages.INFO)
+    nudge("orders.send_mails", mail.order_id)
+    say = what_to_say(mail)
+    earlier = f" {_went_out(mail)}." if mail.sent_at is not None else ""
+    return Told(f"{_SENDS[say]}{earlier}", messages.SUCCESS if say is Say.NOW else messages.WARNING)
+
+
+def _leave(mail: Mail, act: Act) -> Told:
+    if not leave_as_sent(mail.pk, act):
+        return Told("It was decided meanwhile.", messages.INFO)
+    return Told("The mail counts as sent, because you say so. Nobody sends it again by itself.")
 
 
 def _went_out(mail: Mail) -> str:

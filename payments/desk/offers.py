@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from django.contrib.auth.models import AnonymousUser, User
 from django.urls import reverse
 
-from orders.mail_again import is_being_sent, went_out_just_now
+from orders.mail_again import is_about_to_be_sent, is_being_sent, is_open, went_out_just_now
 from orders.mail_truth import Say, what_to_say, why_never
 from orders.models import Mail, Order
 from payments.close import Wish
@@ -122,7 +122,7 @@ def _mail_offers(order: Order, viewer: Viewer) -> list[Offer]:
         _offer(
             viewer,
             name,
-            f"Send again: the mail {mail.get_kind_display()}",
+            f"Send again: the mail {mail.get_kind_display()}{', or leave it' if is_open(mail) else ''}",
             name.replace(" ", "-"),
             mail.pk,
             why_not_send(mail),
@@ -191,16 +191,19 @@ def why_not_refund_of(found: Break) -> str:
 
 
 def why_not_send(mail: Mail) -> str:
-    """One that is `sending` for long may have gone out, or not: its process died. Only this act sends it again.
-
-    `mail.order` must have just been read.
-    """
-    if mail.state == Mail.State.DUE:
+    """`mail.order` must have just been read."""
+    if is_about_to_be_sent(mail):
         return "It is about to be sent already"
     if is_being_sent(mail):
         return "It is being sent right now: wait two minutes"
-    if mail.state != Mail.State.SENDING and what_to_say(mail) is Say.NEVER:  # of one in doubt this act is the only end
+    if not is_open(mail) and what_to_say(mail) is Say.NEVER:  # of one that is stuck, dropping it is an end
         return f"{why_never(mail)}: it would be dropped, not sent"
     if went_out_just_now(mail):
         return f"This mail went out at {mail.sent_at:%H:%M:%S} UTC: wait two minutes if you want it once more"
     return ""
+
+
+def why_not_leave(mail: Mail) -> str:
+    if is_being_sent(mail):
+        return "It is being sent right now: wait two minutes"
+    return "" if is_open(mail) else f"It is {mail.state}: whether it went out is no question"

@@ -8,7 +8,7 @@ from typing import Any
 from django.conf import settings
 from django.db.models import Count, F, Min, Q, QuerySet
 
-from orders.models import Mail, Order
+from orders.models import MAIL_DOUBT_LASTS, Mail, Order
 from payments.alarms import (
     DISPUTE_DUE_WITHIN,
     MAIL_LATE_AT_MOST,
@@ -92,6 +92,7 @@ class Board:
     first_answer_due: datetime.datetime | None
     answers_without_a_day: int
     mails_stuck: Listed
+    mails_in_doubt: Listed
     mails_late: Listed
     breaker_is_open: bool
 
@@ -115,7 +116,7 @@ class Board:
             )
             yield Alarm("dispute", f"{self.to_answer} to answer, the first {by}")
         if self.mails_stuck:
-            yield Alarm("mail-stuck", f"{self.mails_stuck.count_text} in doubt")
+            yield Alarm("mail-stuck", f"{self.mails_stuck.count_text} to decide")
         if self.mails_late:
             yield Alarm("mail-late", f"the oldest for {age_text(self.now - self.mails_late.rows[0].due_at)}")
         if self.kept_too_long:
@@ -176,10 +177,18 @@ def read_board() -> Board:
         first_answer_due=answers["first"],
         answers_without_a_day=answers["without"],
         disputes=listed(_with_order(Dispute.objects.undecided()).order_by("opened_at")),
-        mails_stuck=listed(Mail.objects.in_doubt().select_related("order").order_by("sending_at")),
-        mails_late=listed(mails.filter(state=Mail.State.DUE, due_at__lt=now - MAIL_LATE_AT_MOST).order_by("due_at")),
+        mails_stuck=listed(mails.filter(state=Mail.State.STUCK).order_by("due_at")),
+        mails_in_doubt=listed(Mail.objects.in_doubt().select_related("order").order_by("sending_at")),
+        mails_late=listed(mails.filter(_is_late(now)).order_by("due_at")),
         breaker_is_open=is_open(),
     )
+
+
+def _is_late(now: datetime.datetime) -> Q:
+    """Due, or to be sent once more because it was in doubt, and nobody does it."""
+    late = now - MAIL_LATE_AT_MOST
+    due = Q(state=Mail.State.DUE, due_at__lt=late)
+    return due | Q(state=Mail.State.SENDING, sending_at__lt=late - MAIL_DOUBT_LASTS)
 
 
 def _with_order(queryset: Any) -> Any:

@@ -312,8 +312,10 @@ def _mails(asked: _Asked, acts: list[StaffAct]) -> Iterator[Row]:
     """Each as it is now, and each earlier sending of one that staff have sent again: their act has kept when it was."""
     for mail in asked.order.mails.order_by("-due_at")[: asked.most]:
         at = {mail.State.SENT: mail.sent_at, mail.State.DUE: mail.due_at}.get(mail.State(mail.state), mail.sending_at)
-        refused = (f"not taken {mail.refusals} times, last: {mail.last_refusal}",) if mail.refusals else ()
-        yield Row(at or mail.due_at, "mail", f"Mail {mail.get_kind_display()}", now=mail.state, details=refused)
+        refused = [f"not taken {mail.refusals} times, last: {mail.last_refusal}"] if mail.refusals else []
+        doubted = [f"in doubt {mail.doubts} times, and may have gone out each time"] if mail.doubts else []
+        details = (*refused, *doubted)
+        yield Row(at or mail.due_at, "mail", f"Mail {mail.get_kind_display()}", now=mail.state, details=details)
     mail_kinds = dict(Mail.Kind.choices)
     for sending in earlier_sendings(acts):
         yield Row(

@@ -116,18 +116,18 @@ def test_with_the_permission_names_and_e_mails_are_seen_and_found():
 
 
 def test_the_list_says_what_there_is_to_do(staff):
-    new, paid, fulfilled, closing, broken, in_doubt, being_sent = (make_order() for _ in range(7))
+    new, paid, fulfilled, closing, broken, stuck, in_doubt = (make_order() for _ in range(7))
     Order.objects.filter(pk=paid.pk).update(status="paid")
     Order.objects.filter(pk=fulfilled.pk).update(status="fulfilled")
     Order.objects.filter(pk=closing.pk).update(closing_since=timezone.now(), closing_reason="cancel")
     open_break(Difference(Break.Kind.AMOUNT, "pi_1", broken, None, 1, "GBP", "look"))
     open_break(Difference(Break.Kind.AMOUNT, "pi_2", new, None, 1, "GBP", "look"))
     Break.objects.filter(order=new).update(resolved_at=timezone.now())
-    for order, since in ((in_doubt, minutes_ago(2)), (being_sent, timezone.now())):
+    for order, state in ((stuck, "stuck"), (in_doubt, "sending")):
         owe_mail(order, Mail.Kind.RECEIPT, timezone.now())
-        Mail.objects.filter(order=order).update(state="sending", sending_at=since)
+        Mail.objects.filter(order=order).update(state=state, sending_at=minutes_ago(2))
     assert listed(staff, todo="fulfil") == {paid.number}
-    assert listed(staff, todo="look") == {broken.number, in_doubt.number}
+    assert listed(staff, todo="look") == {broken.number, stuck.number}
     assert listed(staff, closing="yes") == {closing.number}
     assert listed(staff, status__exact="fulfilled") == {fulfilled.number}
     assert listed(staff, currency="GBP", todo="fulfil") == {paid.number}

@@ -1,5 +1,8 @@
-"""Mails: at most one of a kind, never again in doubt, due again after a definite no."""
+"""Mails: one of a kind; due again after whatever is certain not to have gone out, and once more after a doubt.
 
+What a real mail server's line does to them: test_mail_line.py."""
+
+import datetime
 import re
 import smtplib
 import socket
@@ -7,20 +10,30 @@ import threading
 from io import StringIO
 
 import pytest
+import structlog
+import time_machine
+from celery.exceptions import SoftTimeLimitExceeded
 from django.core import mail as outbox
 from django.core.mail.backends.locmem import EmailBackend
 from django.core.management import call_command
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
+from django.db.migrations.loader import MigrationLoader
+from django.db.models.functions import Now
+from django.template import TemplateSyntaxError
+from django.template.loader import render_to_string
 from django.utils import timezone
 
-from orders.ends import mark_paid, owe_mail
+import orders.mail
+from orders.ends import mark_paid, owe_finish_paying, owe_mail
 from orders.mail import message_of, send_due_mails
-from orders.models import Mail, Order
+from orders.mail_links import link_of
+from orders.models import MAIL_DOUBT_LASTS, Mail, Order, OrderLink
 from orders.tasks import send_mails
 from payments.models import Payment, PaymentEvent, Refund
 from shop.ids import new_id
 from tests.orders.making import make_attempt, make_order, make_product, minutes_ago
 from tests.payments.planting import refund_row
+from tests.services import services
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -141,23 +154,248 @@ def test_refusals_wait_longer_and_longer_but_never_for_ever(monkeypatch):
     assert waits == [1, 2, 32, 360]
 
 
+# --- What never left --------------------------------------------------------------------------------------------------
+
+
+def breaks(monkeypatch, where: str, error: Exception) -> None:
+    """This step of sending fails so."""
+
+    def fail(*_args, **_options):
+        raise error
+
+    monkeypatch.setattr(where, fail)
+
+
+STEPS = {
+    "asking whether it is so": "orders.mail.what_to_say",
+    "making the link": "orders.mail.new_link",
+    "writing the text": "orders.mail.render_to_string",
+    "choosing the server": "orders.mail.get_connection",
+    "building the message": "django.core.mail.EmailMultiAlternatives.message",
+}
+NEVER_LEFT = [
+    TemplateSyntaxError("Invalid block tag"),
+    OperationalError("the connection is lost"),
+    SoftTimeLimitExceeded(),
+    UnicodeEncodeError("ascii", "ad\xe4@example.com", 2, 3, "no"),
+    ValueError("Header values can't contain newlines (got 'ada@example.com')"),
+    KeyError("gift"),
+]
+
+
+@pytest.mark.parametrize("error", NEVER_LEFT, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("step", STEPS)
+def test_whatever_fails_before_the_text_is_handed_over_is_due_again_with_its_reason(step, error, monkeypatch):
+    owed()
+    with monkeypatch.context() as broken:
+        breaks(broken, STEPS[step], error)
+        assert send_due_mails() == 0
+    row = Mail.objects.get()
+    assert (row.state, row.refusals, row.doubts, row.sending_at) == ("due", 1, 0, None)
+    assert row.last_refusal == type(error).__name__
+    assert 50 < (row.due_at - timezone.now()).total_seconds() <= 60
+    assert (send_due_mails(), len(outbox.outbox)) == (0, 0)  # and does not spin
+    assert not OrderLink.objects.exists()  # nobody has its token
+    Mail.objects.update(due_at=minutes_ago(0))
+    assert (send_due_mails(), len(outbox.outbox)) == (1, 1)
+
+
+def test_a_mail_that_cannot_be_written_does_not_stop_the_others(monkeypatch):
+    broken = owed()
+    for _ in range(3):
+        owed()
+    Mail.objects.filter(pk=broken.pk).update(due_at=minutes_ago(60))  # first in the queue
+    whole = render_to_string
+
+    def render(name, context):
+        if context["order"].pk == broken.order_id:
+            raise TemplateSyntaxError("Invalid block tag")
+        return whole(name, context)
+
+    monkeypatch.setattr("orders.mail.render_to_string", render)
+    assert send_due_mails() == 3
+    assert {mail.state for mail in Mail.objects.exclude(pk=broken.pk)} == {"sent"}
+    assert Mail.objects.get(pk=broken.pk).state == "due"
+
+
+def test_a_database_connection_that_dies_under_a_mail_leaves_it_due(monkeypatch):
+    """The very connection on which it is written down that the mail did not go out."""
+
+    def new_link_on_a_dead_line(order):
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+
+    owed()
+    with monkeypatch.context() as broken:
+        broken.setattr("orders.mail.new_link", new_link_on_a_dead_line)
+        assert send_due_mails() == 0
+    row = Mail.objects.get()
+    assert (row.state, row.refusals, row.last_refusal) == ("due", 1, "OperationalError")
+
+
+def test_a_mail_without_an_address_was_not_sent():
+    """Of an order whose shopper was erased."""
+    owed()
+    Order.objects.update(email="")
+    assert (send_due_mails(), len(outbox.outbox)) == (0, 0)
+    assert (Mail.objects.get().state, Mail.objects.get().last_refusal) == ("due", "NotTaken")
+
+
+def test_why_a_mail_was_not_written_is_logged_without_the_shoppers_address(monkeypatch, caplog):
+    owed()
+    breaks(monkeypatch, "orders.mail.render_to_string", ValueError("got 'ada@example.com'"))
+    with structlog.testing.capture_logs() as logged:
+        send_due_mails()
+    (mistake,) = [line for line in logged if line["event"] == "mail_not_written"]
+    assert mistake["log_level"] == "error" and mistake["error"] == "ValueError"
+    assert "test_mail.py:" in mistake["at"] and "ada@" not in str(logged)
+
+
 @pytest.mark.parametrize(
-    "doubt",
-    [TimeoutError(), ConnectionResetError(), smtplib.SMTPServerDisconnected("gone")],
+    ("failure", "tries"),
+    [
+        ({"sending": smtplib.SMTPRecipientsRefused({"ada@example.com": (550, b"unknown")})}, 10),
+        ({"sending": smtplib.SMTPDataError(554, b"spam")}, 10),
+        ({"sending": smtplib.SMTPRecipientsRefused({"ada@example.com": (450, b"later")})}, 20),
+        ({"sending": smtplib.SMTPSenderRefused(550, b"not you", "x")}, 20),
+        ({"opening": ConnectionRefusedError()}, None),
+        ({"opening": smtplib.SMTPAuthenticationError(535, b"no")}, None),
+    ],
 )
-def test_what_ends_in_doubt_stays_sending_and_is_never_sent_again(doubt, monkeypatch):
+def test_what_is_refused_again_and_again_is_left_to_staff_with_its_reason(failure, tries, monkeypatch):
+    """A server that is not there is no mail's fault: then it is tried for ever."""
+    server_that(monkeypatch, **failure)
+    owed()
+    for _ in range(tries - 1 if tries else 30):
+        send_due_mails()
+        assert Mail.objects.get().state == "due"
+        Mail.objects.update(due_at=minutes_ago(0))
+    if tries is None:
+        return
+    send_due_mails()
+    row = Mail.objects.get()
+    assert (row.state, row.refusals, row.sending_at) == ("stuck", tries, None)
+    assert row.last_refusal and "ada@" not in row.last_refusal
+    server_that(monkeypatch)
+    Mail.objects.update(due_at=minutes_ago(60))
+    assert (send_due_mails(), len(outbox.outbox)) == (0, 0)
+
+
+# --- What may have left -----------------------------------------------------------------------------------------------
+
+DOUBTS = [TimeoutError(), ConnectionResetError(), smtplib.SMTPServerDisconnected("gone"), SoftTimeLimitExceeded()]
+
+
+def let_the_doubt_end(minutes: int = 31) -> None:
+    Mail.objects.filter(state="sending").update(sending_at=minutes_ago(minutes))
+
+
+@pytest.mark.parametrize("doubt", DOUBTS, ids=lambda error: type(error).__name__)
+def test_what_ends_in_doubt_is_sent_once_more_after_half_an_hour_and_not_before(doubt, monkeypatch):
     server_that(monkeypatch, sending=doubt)
     owed()
-
     assert send_due_mails() == 0
     server_that(monkeypatch)
+    for minutes in (0, 29):
+        let_the_doubt_end(minutes)
+        assert send_due_mails() == 0
+    assert (Mail.objects.get().state, len(outbox.outbox)) == ("sending", 0)
+    let_the_doubt_end()
+    assert (send_due_mails(), len(outbox.outbox)) == (1, 1)
+    row = Mail.objects.get()
+    assert (row.state, row.doubts, row.refusals) == ("sent", 1, 0)
+    let_the_doubt_end()
     assert send_due_mails() == 0
 
-    assert Mail.objects.get().state == "sending"
-    assert not outbox.outbox
+
+def test_a_copy_has_the_same_message_id_and_both_links_work(monkeypatch):
+    mail = owed()
+    messages = []
+
+    def taken_and_then_gone(self, sent):
+        messages.extend(sent)
+        raise TimeoutError
+
+    with monkeypatch.context() as hung:
+        hung.setattr(EmailBackend, "send_messages", taken_and_then_gone)
+        send_due_mails()
+    let_the_doubt_end()
+    assert send_due_mails() == 1
+    messages.extend(outbox.outbox)
+    assert len({message.message()["Message-ID"] for message in messages}) == 1
+    tokens = [re.findall(r"/orders/link/([A-Za-z0-9_-]+)/", message.body)[0] for message in messages]
+    links = [link_of(token) for token in tokens]
+    assert len({link and link.pk for link in links}) == 2
+    assert [link and link.order_id for link in links] == [mail.order_id] * 2
 
 
-def test_a_process_killed_while_sending_leaves_the_mail_to_staff(monkeypatch):
+def test_in_doubt_three_times_it_is_left_to_staff(monkeypatch):
+    owed()
+    server_that(monkeypatch, sending=TimeoutError())
+    for doubts in (0, 1, 2):
+        assert send_due_mails() == 0
+        assert (Mail.objects.get().state, Mail.objects.get().doubts) == ("sending", doubts)
+        let_the_doubt_end()
+    server_that(monkeypatch)
+    assert (send_due_mails(), len(outbox.outbox)) == (0, 0)
+    row = Mail.objects.get()
+    assert (row.state, row.doubts) == ("stuck", 3)
+    assert row.sending_at is not None  # it may have gone out
+
+
+def test_a_mail_in_doubt_that_is_no_longer_so_is_dropped_and_not_sent_once_more(monkeypatch):
+    order = make_order()
+    make_attempt(order, "declined")
+    owe_mail(order, Mail.Kind.FINISH_PAYING, minutes_ago(5))
+    server_that(monkeypatch, sending=TimeoutError())
+    send_due_mails()
+    Order.objects.update(status="paid", paid_at=timezone.now())
+    server_that(monkeypatch)
+    let_the_doubt_end()
+    assert (send_due_mails(), Mail.objects.get().state) == (0, "dropped")
+
+
+def test_a_sender_that_wakes_up_late_does_not_take_the_mail_from_the_next_one(monkeypatch):
+    """It was paused past the doubt; another has claimed the mail. Its refusal is no news of that one's sending."""
+    owed()
+
+    class Late(EmailBackend):
+        text_has_begun = False
+
+        def send_messages(self, messages):
+            let_the_doubt_end()
+            assert orders.mail._claim(None) is not None
+            raise ConnectionResetError
+
+    monkeypatch.setattr("orders.mail.get_connection", lambda: Late())
+    assert send_due_mails() == 0
+    row = Mail.objects.get()
+    assert (row.state, row.doubts, row.refusals) == ("sending", 1, 0)
+
+
+def test_a_mail_that_went_out_and_could_not_be_written_down_is_in_doubt(monkeypatch):
+    owed()
+
+    class Last(EmailBackend):
+        def send_messages(self, messages):
+            taken = EmailBackend.send_messages(self, messages)
+            connection.close()
+            connection.close_pool()  # type: ignore[attr-defined]
+            services().postgres.kill()
+            return taken
+
+    monkeypatch.setattr("orders.mail.get_connection", lambda: Last())
+    try:
+        with pytest.raises(OperationalError):
+            send_due_mails()
+    finally:
+        services().postgres.restart()
+        connection.close()
+        connection.close_pool()  # type: ignore[attr-defined]
+    assert (Mail.objects.get().state, len(outbox.outbox)) == ("sending", 1)
+
+
+def test_a_process_killed_while_sending_leaves_the_mail_in_doubt(monkeypatch):
     class Killed(BaseException):
         pass
 
@@ -168,6 +406,58 @@ def test_a_process_killed_while_sending_leaves_the_mail_to_staff(monkeypatch):
     server_that(monkeypatch)
     assert send_due_mails() == 0
     assert Mail.objects.get().state == "sending"
+
+
+def test_a_mail_server_that_breaks_as_it_is_hung_up_on_has_the_mail(monkeypatch):
+    owed()
+    monkeypatch.setattr(EmailBackend, "close", lambda self: breaks_off())
+
+    def breaks_off():
+        raise RuntimeError("what close() may raise")
+
+    assert (send_due_mails(), Mail.objects.get().state) == (1, "sent")
+
+
+# --- Whose clock ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_an_app_clock_an_hour_off_owes_and_sends_a_mail_at_once(hours):
+    with time_machine.travel(timezone.now() + datetime.timedelta(hours=hours)):
+        owed()
+        assert send_due_mails() == 1
+    row = Mail.objects.get()
+    assert row.sent_at and abs((row.sent_at - timezone.now()).total_seconds()) < 60
+    assert row.sending_at and abs((row.sending_at - timezone.now()).total_seconds()) < 60
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+@pytest.mark.parametrize("failure", [{"opening": ConnectionRefusedError()}, {"sending": TimeoutError()}])
+def test_an_app_clock_an_hour_off_neither_sends_a_mail_again_at_once_nor_an_hour_late(hours, failure, monkeypatch):
+    owed()
+    server_that(monkeypatch, **failure)
+    with time_machine.travel(timezone.now() + datetime.timedelta(hours=hours)):
+        assert send_due_mails() == 0
+        server_that(monkeypatch)
+        assert send_due_mails() == 0
+        Mail.objects.filter(state="due").update(due_at=Now())
+        Mail.objects.filter(state="sending").update(sending_at=Now() - MAIL_DOUBT_LASTS)
+        assert send_due_mails() == 1
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_a_wait_is_as_long_by_any_app_clock(hours):
+    order = make_order()
+    make_attempt(order, "unknown")
+    with time_machine.travel(timezone.now() + datetime.timedelta(hours=hours)), transaction.atomic():
+        owe_finish_paying(order, timezone.now())
+    wait = (Mail.objects.get().due_at - timezone.now()).total_seconds()
+    assert 100 < wait <= 120
+    Mail.objects.update(due_at=minutes_ago(0))
+    with time_machine.travel(timezone.now() + datetime.timedelta(hours=hours)):
+        assert send_due_mails() == 0  # a press is being decided
+    wait = (Mail.objects.get().due_at - timezone.now()).total_seconds()
+    assert 100 < wait <= 120
 
 
 def test_many_senders_at_once_send_each_mail_once(monkeypatch):
@@ -198,7 +488,7 @@ def test_a_dead_mail_server_ends_the_run_and_changes_no_order(monkeypatch):
     server_that(monkeypatch, opening=ConnectionRefusedError())
     owed(), owed()
     before = list(Order.objects.values())
-    monkeypatch.setattr("orders.mail._due_again", lambda mail, error: opened.append(mail))
+    monkeypatch.setattr("orders.mail._due_again", lambda mail, error, **_: opened.append(mail))
     send_due_mails()
     assert len(opened) == 1
     assert list(Order.objects.values()) == before
@@ -428,3 +718,34 @@ def test_a_mail_cannot_smuggle_a_header():
     mail = Mail.objects.select_related("order").get(pk=mail.pk)
     with pytest.raises(ValueError, match="newlines"):
         message_of(mail, "https://shop.example/").message()
+
+
+# --- The rows of before -----------------------------------------------------------------------------------------------
+
+
+def test_mails_left_in_doubt_under_the_old_promise_go_to_staff_and_are_not_sent_now():
+    ours = ("orders", "0012_a_mail_in_doubt_is_sent_once_more")
+    (before,) = MigrationLoader(connection).get_migration(*ours).dependencies
+    old, running, due = owed(), owed(), owed()
+    Mail.objects.filter(pk=old.pk).update(state="sending", sending_at=minutes_ago(90))
+    Mail.objects.filter(pk=running.pk).update(state="sending", sending_at=minutes_ago(1))
+    try:
+        call_command("migrate", *before, verbosity=0)
+    finally:
+        call_command("migrate", "orders", verbosity=0)
+    assert states() == {old.pk: ("stuck", 1), running.pk: ("sending", 0), due.pk: ("due", 0)}
+    refused = owed()
+    Mail.objects.filter(pk=refused.pk).update(state="stuck")
+    try:
+        call_command("migrate", *before, verbosity=0)
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT id, state FROM orders_mail")
+            known = {"due", "sending", "sent", "dropped"}
+            told = dict(cursor.fetchall())
+        assert set(told.values()) <= known and told[old.pk] == "sending" and told[refused.pk] == "due"
+    finally:
+        call_command("migrate", "orders", verbosity=0)
+
+
+def states() -> dict[int, tuple[str, int]]:
+    return {pk: (state, doubts) for pk, state, doubts in Mail.objects.values_list("pk", "state", "doubts")}

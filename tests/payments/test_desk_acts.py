@@ -4,12 +4,14 @@ import datetime
 from typing import Any
 
 import pytest
+import time_machine
 from django.contrib.auth.models import User
 from django.db import connection
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from orders.mail import send_due_mails
-from orders.mail_again import mail_snapshot, make_due_again
+from orders.mail_again import leave_as_sent, mail_snapshot, make_due_again
 from orders.models import Mail, Order
 from payments.desk.acts import _given_back
 from payments.desk.forms import marks_of
@@ -18,6 +20,7 @@ from payments.models import Asker, Attempt, Break, Payment, PaymentEvent, Refund
 from shop.acts import Act, Who
 from shop.models import StaffAct
 from tests.book import CANCEL, REFUND, Book
+from tests.orders.making import minutes_ago
 from tests.payments.paying import intent_of, let_leases_end, placed_order, press
 from tests.payments.planting import paid_order, payment_of, second_charge, swept
 from tests.payments.staff import address, at_once, clerk, fields_in, said, shown, words
@@ -291,12 +294,12 @@ def test_a_webhook_is_replayed(book: Book) -> None:
     )
 
 
-@pytest.mark.parametrize("state", ["sent", "dropped", "sending"])
+@pytest.mark.parametrize("state", ["sent", "dropped", "sending", "stuck", "due"])
 def test_a_mail_goes_out_again(book: Book, mailoutbox: list[Any], state: str) -> None:
     order = paid_order()
     mail = Mail.objects.get(order=order)
-    an_hour_ago = timezone.now() - datetime.timedelta(hours=1)
-    Mail.objects.filter(pk=mail.pk).update(state=state, sending_at=an_hour_ago)
+    refused = {"refusals": 10, "doubts": 2, "due_at": timezone.now() + datetime.timedelta(hours=1)}
+    Mail.objects.filter(pk=mail.pk).update(state=state, sending_at=minutes_ago(5), **refused)
     send_due_mails()
     assert mailoutbox == []
     browser = clerk("clara", *MAY)
@@ -308,6 +311,8 @@ def test_a_mail_goes_out_again(book: Book, mailoutbox: list[Any], state: str) ->
     assert len(mailoutbox) == 1
     row = StaffAct.objects.get()
     assert (row.act, row.before["state"], row.after["state"]) == ("send mail again", state, "due")
+    mail.refresh_from_db()
+    assert (mail.state, mail.refusals, mail.doubts) == ("sent", 0, 0)  # what went wrong before is forgotten
 
 
 def test_a_mail_that_just_went_out_is_not_sent_twice_by_going_back_and_pressing_again(
@@ -347,6 +352,84 @@ def test_the_core_makes_no_mail_due_that_just_went_out(book: Book) -> None:
     assert not make_due_again(mail.pk, Act("send mail again", who, "mail", lambda: mail_snapshot(mail.pk)))
     mail.refresh_from_db()
     assert mail.state == "sent"
+
+
+LEAVE = {"decision": "leave"}
+
+
+@pytest.mark.parametrize(("state", "broken_off"), [("sending", True), ("stuck", True), ("stuck", False)])
+def test_a_mail_in_doubt_or_stuck_is_left_because_a_person_says_that_it_went_out(
+    book: Book, mailoutbox: list[Any], state: str, broken_off: bool
+) -> None:
+    mail = Mail.objects.get(order=paid_order())
+    sending_at = minutes_ago(5) if broken_off else None
+    Mail.objects.filter(pk=mail.pk).update(state=state, sending_at=sending_at, doubts=2)
+    browser = clerk("clara", *MAY)
+    path = address("send-mail-again", mail.pk)
+    page = browser.get(path)
+    assert "It went out: leave it" in words(page) and "Send it again" in words(page)
+    answer = post(browser, path, fields_in(page) | LEAVE)
+    assert said(answer) == "The mail counts as sent, because you say so. Nobody sends it again by itself."
+    mail.refresh_from_db()
+    assert (mail.state, mail.sent_at) == ("sent", sending_at)  # by the sending in doubt, and else nobody knows when
+    row = StaffAct.objects.get()
+    assert (row.act, row.actor_name, row.note, row.order_id) == (
+        "leave mail as sent",
+        "clara",
+        NOTE["note"],
+        mail.order_id,
+    )
+    assert (row.before["state"], row.after["state"]) == (state, "sent")
+    Mail.objects.update(sending_at=minutes_ago(60), due_at=minutes_ago(60))
+    send_due_mails()
+    assert mailoutbox == []
+
+
+@pytest.mark.parametrize("state", ["due", "sent", "dropped", "sending"])
+def test_a_mail_that_nobody_doubts_is_not_left(book: Book, state: str) -> None:
+    mail = Mail.objects.get(order=paid_order())
+    Mail.objects.filter(pk=mail.pk).update(state=state, sending_at=timezone.now())
+    browser = clerk("clara", *MAY)
+    path = address("send-mail-again", mail.pk)
+    assert "leave it" not in words(browser.get(path)).replace("Leave it", "")
+    assert post(browser, path, marks_of(mail_snapshot(mail.pk)) | LEAVE).status_code == 409
+    who = Who(User.objects.get(username="clara"), None, "")
+    act = Act("leave mail as sent", who, "mail", lambda: mail_snapshot(mail.pk))
+    assert not leave_as_sent(mail.pk, act)
+    mail.refresh_from_db()
+    assert (mail.state, mail.sent_at) == (state, None)
+
+
+def test_a_mail_is_left_with_a_reason_once_and_not_by_who_saw_something_else(book: Book) -> None:
+    mail = Mail.objects.get(order=paid_order())
+    Mail.objects.filter(pk=mail.pk).update(state="stuck")
+    path = address("send-mail-again", mail.pk)
+    browsers = [clerk("clara", *MAY) for _ in range(2)]
+    form = shown(browsers[0], path) | LEAVE
+    answer = browsers[0].post(path, form)
+    assert answer.status_code == 422 and "Write down why" in words(answer)
+    assert post(browsers[0], path, form | {"version": "0" * 32}).status_code == 409
+    assert clerk("nobody").post(path, form | NOTE).status_code == 403
+    assert not StaffAct.objects.exists()
+    answers = at_once(*(lambda one=one: post(one, path, form) for one in browsers))
+    assert [one.status_code for one in answers] == [303, 303]
+    assert sum("carried out before" in said(one) for one in answers) == 1
+    assert StaffAct.objects.count() == 1
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_an_app_clock_an_hour_off_decides_nothing_about_a_mail(book: Book, hours: int) -> None:
+    mail = Mail.objects.get(order=paid_order())
+    clerk("clara")
+    who = Who(User.objects.get(username="clara"), None, "")
+    act = Act("x", who, "mail", lambda: mail_snapshot(mail.pk))
+    with time_machine.travel(timezone.now() + datetime.timedelta(hours=hours)):
+        Mail.objects.update(state="sending", sending_at=Now())
+        assert not leave_as_sent(mail.pk, act) and not make_due_again(mail.pk, act)
+        Mail.objects.update(state="sent", sent_at=Now())
+        assert not make_due_again(mail.pk, act)
+        Mail.objects.update(state="sent", sent_at=Now() - datetime.timedelta(minutes=3))
+        assert make_due_again(mail.pk, act) and send_due_mails() == 1
 
 
 @pytest.mark.parametrize("kind", ["finish-paying", "canceled", "refund"])

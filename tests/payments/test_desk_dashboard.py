@@ -143,7 +143,7 @@ def test_an_empty_shop_is_quiet_and_says_that_nothing_was_checked_yet(staff: Cli
         "No proposal waits for a second person.",
         "Every refund is settled. The completer last ran: never yet.",
         "No dispute is open.",
-        "No mail is in doubt. No mail is late. Read from the rows at",
+        "No mail is stuck. No mail is in doubt. No mail is late. Read from the rows at",
         "No event waits or is parked. Events were last read: never yet.",
         "no press was unknown",
         "no press: each older one is decided",
@@ -172,7 +172,7 @@ def test_every_alarm_rings_on_its_own(staff: Client, settings: Any) -> None:
         "webhook-lag": lambda: stored_event(16),
         "refund-failed": lambda: found("status", evidence={"found_by": "refund"}),
         "refund-undecided": lambda: refund_of(paid(), created_at=minutes_ago(16)),
-        "mail-stuck": lambda: mail("sending", sending_at=minutes_ago(2)),
+        "mail-stuck": lambda: mail("stuck"),
         "mail-late": lambda: mail("due", due_at=minutes_ago(16)),
         "kept-too-long": lambda: make_attempt(make_order(), "requires_action", claimed_at=long_ago),
         "dispute": lambda: dispute_due_in(days=2),
@@ -220,6 +220,21 @@ def test_a_dispute_rings_once_its_last_day_is_near_or_not_known_and_until_it_is_
 def mail(state: str, **fields: Any) -> Mail:
     defaults = {"kind": "receipt", "due_at": minutes_ago(1)}
     return Mail.objects.create(order=make_order(), state=state, **defaults | fields)
+
+
+def test_a_mail_in_doubt_rings_only_when_nobody_sends_it_once_more(staff: Client) -> None:
+    mail("sending", sending_at=minutes_ago(44))
+    assert rings(staff) == []
+    assert "In doubt, and sent once more by itself: 1 receipt of" in words(shown(staff))
+    Mail.objects.update(sending_at=minutes_ago(46))
+    assert rings(staff) == ["mail-late"]
+
+
+def test_of_a_stuck_mail_the_dashboard_says_whether_it_went_out_and_why_it_is_stuck(staff: Client) -> None:
+    mail("stuck", refusals=10, last_refusal="SMTPRecipientsRefused 550")
+    assert "it did not go out, SMTPRecipientsRefused 550" in words(shown(staff))
+    Mail.objects.update(sending_at=minutes_ago(40), last_refusal="TimeoutError", doubts=3)
+    assert "it may have gone out, TimeoutError" in words(shown(staff))
 
 
 def stripe_is_silent(presses: int) -> None:
@@ -357,6 +372,7 @@ def test_the_number_of_queries_does_not_grow_with_the_rows(staff: Client) -> Non
         stored_event(20)
         found("amount", payment=payment, order=payment.order, owner=User.objects.get())
         mail("sending", sending_at=minutes_ago(5))
+        mail("stuck", refusals=10, last_refusal="SMTPRecipientsRefused 550")
         mail("due", due_at=minutes_ago(50))
         refund_of(payment)
         refund_of(payment, phase="finished", outcome="failed", finished_at=minutes_ago(5))
@@ -371,7 +387,7 @@ def test_the_number_of_queries_does_not_grow_with_the_rows(staff: Client) -> Non
     assert asked() == empty == QUERIES
 
 
-QUERIES = 26
+QUERIES = 27
 
 
 # --- charts -----------------------------------------------------------------------------------------------------------

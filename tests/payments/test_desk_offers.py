@@ -51,6 +51,10 @@ def test_a_paid_order_can_be_refunded_and_not_canceled(book: Book, boss: User) -
     assert why_not(order, boss)["send mail again"] == "It is being sent right now: wait two minutes"
     Mail.objects.update(sending_at=timezone.now() - datetime.timedelta(minutes=3))
     assert why_not(order, boss)["send mail again"] == ""
+    an_hour = datetime.timedelta(hours=1)
+    for refusals, said in ((0, "It is about to be sent already"), (1, "")):  # 0: it waits for a reason of its own
+        Mail.objects.update(state="due", due_at=timezone.now() + an_hour, refusals=refusals)
+        assert why_not(order, boss)["send mail again"] == said
 
 
 def test_a_press_under_way_is_waited_for_and_an_unknown_one_can_be_ended(book: Book, boss: User) -> None:
