@@ -11,6 +11,7 @@ from django.db.models.functions import Now, Upper
 from django.urls import reverse
 from django.utils import timezone
 
+from shop.database_clock import DatabaseClock
 from shop.ids import new_id, new_pay_key, new_reference
 from shop.models import Cart, Product
 from shop.money import CURRENCY_CHOICES, money_text
@@ -63,7 +64,7 @@ class Order(models.Model):
     lines_digest = models.CharField(max_length=64)
 
     pay_key = models.CharField(max_length=64, default=new_pay_key)
-    placed_at = models.DateTimeField(auto_now_add=True)
+    placed_at = models.DateTimeField(db_default=DatabaseClock(), editable=False)
     expires_at = models.DateTimeField()
     paid_at = models.DateTimeField(null=True, blank=True)
     fulfilled_at = models.DateTimeField(null=True, blank=True)
@@ -113,6 +114,11 @@ class Order(models.Model):
 
     def get_absolute_url(self) -> str:
         return reverse("order", args=[self.pk])
+
+    @property
+    def read_at(self) -> datetime.datetime:
+        """When its row was locked, by the database's clock; only on rows from payments.row_lock."""
+        return getattr(self, "read_at_now")  # type: ignore[no-any-return]  # noqa: B009 - an annotation
 
     @property
     def is_paid(self) -> bool:

@@ -5,19 +5,18 @@ makes them queue; the unique constraints are the judge where the lock is not eno
 again from nothing and finds the winner (FAILURES 20). Stock is held last, product by product in id order (RULES R37).
 """
 
+import datetime
 import hashlib
 import random
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from datetime import timedelta
 from enum import Enum, auto
 from typing import NoReturn, TypeVar
 
 from django.conf import settings
 from django.db import IntegrityError, OperationalError, transaction
 from django.db.models import FilteredRelation, Q
-from django.utils import timezone
 
 from orders import goods
 from orders.attempts import NOT_LIVE, live_attempt
@@ -131,7 +130,7 @@ def _place(wish: Wish) -> Placed:
     _refuse_changed_cart(wish, cart, lines)
     _refuse_second_open_order(cart)
     if not wish.again:
-        _refuse_bought_just_now(wish.shopper, lines)
+        _refuse_bought_just_now(wish.shopper, lines, cart.read_at)
     _refuse_unpayable_total(lines)
     order, order_lines = _insert(wish, cart, lines)
     _hold(order_lines)
@@ -195,19 +194,20 @@ def _refuse_open(order: Order) -> NoReturn:
     )
 
 
-def _refuse_bought_just_now(shopper: Shopper, lines: list[CartItem]) -> None:
+def _refuse_bought_just_now(shopper: Shopper, lines: list[CartItem], now: datetime.datetime) -> None:
     """The same goods, paid by this shopper within BUY_AGAIN or perhaps paid: ask before selling them twice.
 
     FAILURES 10. Judged by user or session, never by e-mail. A press whose outcome is open counts however old it is.
     """
-    paid = Q(status__in=(Order.Status.PAID, Order.Status.FULFILLED), paid_at__gte=timezone.now() - settings.BUY_AGAIN)
+    paid = Q(status__in=(Order.Status.PAID, Order.Status.FULFILLED), paid_at__gte=now - settings.BUY_AGAIN)
     under_way = Q(status=Order.Status.PENDING, live__isnull=False)
     live = FilteredRelation("attempts", condition=~Q(attempts__outcome__in=NOT_LIVE))
     same = Order.objects.annotate(live=live).filter(shopper.owns, paid | under_way, lines_digest=_lines_digest(lines))
     if (order := same.first()) is None:
         return
     if order.is_paid:
-        raise _about(order, "bought-just-now", f"You paid for exactly these goods {_ago(order)}: order {order.number}.")
+        detail = f"You paid for exactly these goods {_ago(order, now)}: order {order.number}."
+        raise _about(order, "bought-just-now", detail)
     detail = f"Your order {order.number} of exactly these goods is with your bank right now."
     press = live_attempt(order)
     raise _about(order, "bought-just-now", detail, payment_status=press.payment_status if press else None)
@@ -238,7 +238,8 @@ def _insert(wish: Wish, cart: Cart, lines: list[CartItem]) -> tuple[Order, list[
         total_minor=total_minor(lines),
         currency=currency_of(lines),
         lines_digest=_lines_digest(lines),
-        expires_at=timezone.now() + settings.ORDER_HOLD,
+        placed_at=cart.read_at,
+        expires_at=cart.read_at + settings.ORDER_HOLD,
         **asdict(wish.contact),
     )
     order_lines = OrderLine.objects.bulk_create(
@@ -294,9 +295,9 @@ def _lines_digest(lines: list[CartItem]) -> str:
     return hashlib.sha256("\n".join(goods).encode()).hexdigest()
 
 
-def _ago(order: Order) -> str:
-    since = timezone.now() - (order.paid_at or order.placed_at)
-    minutes = max(since, timedelta(0)) // timedelta(minutes=1)
+def _ago(order: Order, now: datetime.datetime) -> str:
+    since = now - (order.paid_at or order.placed_at)
+    minutes = max(since, datetime.timedelta(0)) // datetime.timedelta(minutes=1)
     return "a moment ago" if minutes < 1 else f"{minutes} minute{'s' if minutes > 1 else ''} ago"
 
 

@@ -3,6 +3,8 @@
 A charge gets its row from whoever meets the money first: settling, a list of refunds, or the sweep.
 """
 
+from typing import Any
+
 from django.db.models import QuerySet
 
 from orders.models import Order
@@ -10,12 +12,12 @@ from payments.gateways.base import Intent, SeenCharge
 from payments.models import Charge, Payment, Refund, refund_id, refund_key
 
 
-def charge_of_intent(order: Order, intent: Intent) -> Charge | None:
-    """The row of the money that this intent took; None if Stripe did not name its charge."""
+def note_charge(order: Order, intent: Intent) -> None:
+    """Write down the money that this intent took, once, if Stripe has named its charge. One INSERT."""
     if not intent.charge_id:
-        return None
+        return
     card = intent.charge
-    return _noticed(
+    _note(
         intent.charge_id,
         order,
         intent_id=intent.id,
@@ -26,9 +28,15 @@ def charge_of_intent(order: Order, intent: Intent) -> Charge | None:
     )
 
 
+def charge_of_intent(order: Order, intent: Intent) -> Charge | None:
+    """The row of the money that this intent took; None if Stripe did not name its charge."""
+    note_charge(order, intent)
+    return Charge.objects.filter(pk=intent.charge_id).first()
+
+
 def charge_as_seen(order: Order, seen: SeenCharge) -> Charge:
     """The row of a charge that a list or a look has shown."""
-    return _noticed(
+    _note(
         seen.id,
         order,
         intent_id=seen.intent_id,
@@ -37,14 +45,16 @@ def charge_as_seen(order: Order, seen: SeenCharge) -> Charge:
         card_brand=seen.brand,
         card_last4=seen.last4,
     )
+    return Charge.objects.get(pk=seen.id)
 
 
 def credited_charge(payment: Payment) -> Charge | None:
     """The charge that pays the order; None while nothing does."""
     if not payment.charge_id or not payment.captured_minor:
         return None
-    found = Charge.objects.filter(pk=payment.charge_id).first()
-    return found or _noticed(
+    if (found := Charge.objects.filter(pk=payment.charge_id).first()) is not None:
+        return found
+    _note(
         payment.charge_id,
         payment.order,
         intent_id=payment.intent_id or "",
@@ -53,6 +63,7 @@ def credited_charge(payment: Payment) -> Charge | None:
         card_brand=payment.card_brand,
         card_last4=payment.card_last4,
     )
+    return Charge.objects.get(pk=payment.charge_id)
 
 
 def other_charges(payment: Payment) -> QuerySet[Charge]:
@@ -101,6 +112,5 @@ def new_refund(payment: Payment, charge: Charge, key: str, amount_minor: int, re
     )
 
 
-def _noticed(charge_id: str, order: Order, **columns: object) -> Charge:
-    made, _ = Charge.objects.get_or_create(pk=charge_id, defaults={"order_id": order.pk, **columns})
-    return made
+def _note(charge_id: str, order: Order, **columns: Any) -> None:
+    Charge.objects.bulk_create([Charge(pk=charge_id, order_id=order.pk, **columns)], ignore_conflicts=True)

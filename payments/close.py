@@ -11,20 +11,20 @@ from enum import Enum
 import structlog
 from django.conf import settings
 from django.db.models import Exists, OuterRef, QuerySet
-from django.utils import timezone
 
 from orders.models import Order
 from payments.errors import GatewayError, Invalid, KeyReused, NothingSent, RowBusy, StaleLease, Undecided, WrongState
 from payments.gateways.base import Call, gateway
 from payments.gateways.transport import Deadline
 from payments.leases import take_lease
-from payments.models import Asker, Attempt, DatabaseClock, Outcome, Payment, PaymentEvent
+from payments.models import Asker, Attempt, Outcome, Payment, PaymentEvent
 from payments.pay import in_progress, look_at_intent, open_payment
 from payments.refund import follow_other_amount
 from payments.row_lock import give_back_connections, locked_order
 from payments.settle import Finding, carry_out_closing, settle
 from payments.stopped import count_replay
 from shop.acts import Act, witnessed
+from shop.database_clock import DatabaseClock
 from shop.problems import Problem
 
 log = structlog.get_logger(__name__)
@@ -83,7 +83,7 @@ def _commit_wish(order_id: str, wish: Wish, by: str, asked_by: Asker, act: Act |
             raise in_progress(order, live, same_key=True)
         if wish is Wish.START_OVER and live is None:
             return False
-        order.closing_since, order.closing_by, order.closing_reason = timezone.now(), by, wish.value
+        order.closing_since, order.closing_by, order.closing_reason = order.read_at, by, wish.value
         order.save(update_fields=["closing_since", "closing_by", "closing_reason"])
         PaymentEvent.objects.create(order=order, kind="closing", to_state=wish.value, asked_by=asked_by, actor=by)
         return True
@@ -221,16 +221,20 @@ def cancel_intent(payment: Payment, deadline: Deadline, calls: list[Call]) -> Fi
         return Finding(outcome=Outcome.UNKNOWN, calls=tuple(calls))
 
 
-def due_to_expire(now: datetime.datetime) -> QuerySet[Order]:
-    """Orders whose hold is over, and of which no press may still charge."""
+def due_to_expire(now: datetime.datetime | None = None) -> QuerySet[Order]:
+    """Orders whose hold is over by the database's clock, and of which no press may still charge.
+
+    Args:
+        now: judge by this moment instead.
+    """
     live = Attempt.objects.filter(order=OuterRef("pk")).live()
-    over = Order.objects.filter(status=Order.Status.PENDING, expires_at__lt=now, closing_since=None)
+    over = Order.objects.filter(status=Order.Status.PENDING, expires_at__lt=now or DatabaseClock(), closing_since=None)
     return over.exclude(Exists(live))
 
 
 def expire_due(limit: int = 200, now: datetime.datetime | None = None) -> int:
     """Close the orders whose hold is over; never one with a live attempt. How many were asked to close."""
-    due = due_to_expire(now or timezone.now())
+    due = due_to_expire(now)
     ids = list(due.order_by("expires_at").values_list("pk", flat=True)[:limit])
     for order_id in ids:
         try:

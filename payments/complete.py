@@ -21,12 +21,13 @@ from payments.errors import KeyInUse, StaleLease
 from payments.gateways.base import Call, Intent
 from payments.gateways.transport import Deadline
 from payments.leases import Lease, end_lease, take_lease
-from payments.models import Asker, Attempt, DatabaseClock, Outcome, Payment, Refund
+from payments.models import Asker, Attempt, Outcome, Payment, Refund
 from payments.pay import look_at_intent, send_confirm
 from payments.refund import complete_refund, due_refunds, follow_other_amount
 from payments.row_lock import give_back_connections, locked_order
 from payments.settle import Finding, judge, settle
 from shop.acts import Act, witnessed
+from shop.database_clock import DatabaseClock
 
 log = structlog.get_logger(__name__)
 

@@ -9,28 +9,18 @@ Each constraint is named by what it guarantees, so that the database's error rea
 
 import datetime
 import hashlib
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from django.conf import settings
 from django.contrib.postgres.indexes import GinIndex
 from django.db import models
-from django.db.models import F, Func, Q
+from django.db.models import F, Q
 from django.db.models.functions import Coalesce
 
 from orders.models import Order
+from shop.database_clock import DatabaseClock
 from shop.ids import new_id
 from shop.money import CURRENCY_CHOICES, money_text
-
-
-class DatabaseClock(Func):
-    """`clock_timestamp()`: leases are set and compared by the database's clock alone (RULES R48)."""
-
-    template = "clock_timestamp()"
-    output_field = models.DateTimeField()
-    allowed_default = True
-
-    def __init__(self, *expressions: Any, **extra: Any) -> None:
-        super().__init__(*expressions, **{"output_field": models.DateTimeField()} | extra)
 
 
 class Outcome(models.TextChoices):

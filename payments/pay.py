@@ -34,7 +34,6 @@ from payments.leases import Lease, end_lease, take_lease, taken_over
 from payments.models import (
     Asker,
     Attempt,
-    DatabaseClock,
     Outcome,
     Payment,
     PaymentEvent,
@@ -48,6 +47,7 @@ from payments.row_lock import give_back_connections, locked_order
 from payments.settle import Finding, tell_calls
 from payments.stopped import count_replay
 from shop.counters import count_duplicate
+from shop.database_clock import DatabaseClock
 from shop.idempotency import refuse_other_body
 from shop.problems import Problem
 

@@ -10,14 +10,12 @@ There is one engine: refunds of the charge that pays the order, of late money, o
 than the order's are rows of one kind. Only refunds of the charge that is credited to the order move the order.
 """
 
-import datetime
 from dataclasses import dataclass
 
 import structlog
 from django.conf import settings
 from django.db import InterfaceError, OperationalError
 from django.db.models import Q
-from django.utils import timezone
 
 from orders import ends, goods
 from orders.models import Mail, Order
@@ -32,7 +30,6 @@ from payments.models import (
     Asker,
     Break,
     Charge,
-    DatabaseClock,
     Dispute,
     Payment,
     PaymentEvent,
@@ -47,6 +44,7 @@ from payments.schedule import rung
 from payments.settle import Finding, called, judge, raise_break, tell_calls
 from payments.stopped import count_replay
 from shop.acts import Act, witnessed
+from shop.database_clock import DatabaseClock
 from shop.idempotency import refuse_other_body
 from shop.money import money_text
 from shop.problems import Problem
@@ -299,8 +297,8 @@ def _commit_sending(refund: Refund, lease: Lease, listed: list[SeenRefund]) -> b
         if row.sent_at is None and row.amount_minor > left:
             return False
         if row.sent_at is None:
-            row.sent_at = _database_now()
-        elif _database_now() - row.sent_at > settings.GATEWAY_KEY_SAFE_AGE:
+            row.sent_at = order.read_at
+        elif order.read_at - row.sent_at > settings.GATEWAY_KEY_SAFE_AGE:
             return False
         row.save(update_fields=["amount_minor", "params", "sent_at"])
         Refund.objects.filter(pk=row.pk).update(locked_until=DatabaseClock() + settings.LEASE)
@@ -334,11 +332,6 @@ def _after_a_refusal(refund: Refund, deadline: Deadline, calls: list[Call], *, s
     if ours is not None:
         return Said(ours)
     return Said(stored_error=True) if stored_error else Said(failed=True)
-
-
-def _database_now() -> datetime.datetime:
-    now: datetime.datetime = Refund.objects.annotate(now=DatabaseClock()).values_list("now", flat=True)[0]
-    return now
 
 
 # --- settle -----------------------------------------------------------------------------------------------------------
@@ -502,9 +495,9 @@ def _move(
     final = row.outcome in (Outcome.SUCCEEDED, *NOT_GIVEN)
     row.phase = Refund.Phase.FINISHED if final else Refund.Phase.CONFIRMING
     if final and row.finished_at is None:
-        row.finished_at = timezone.now()
+        row.finished_at = order.read_at
     row.looks += reached
-    row.next_look_at = None if final else timezone.now() + rung(row.looks)
+    row.next_look_at = None if final else order.read_at + rung(row.looks)
     row.lease_token += 1
     row.locked_until = None
     row.save(
@@ -524,7 +517,7 @@ def _move(
         ]
     )
     if row.outcome == Outcome.SUCCEEDED and before != row.outcome:
-        ends.owe_mail(order, Mail.Kind.REFUND, timezone.now(), subject=row.pk)
+        ends.owe_mail(order, Mail.Kind.REFUND, order.read_at, subject=row.pk)
     if row.outcome in NOT_GIVEN and before != row.outcome:
         log.error("refund_failed", refund=row.pk, payment=row.payment_id)
         if row.is_of_credited_charge:
@@ -565,7 +558,7 @@ def _follow(order: Order, payment: Payment) -> None:
         payment.refunded_minor = done
         payment.save(update_fields=["refunded_minor"])
     if whole:
-        ends.refund_whole(order, timezone.now())
+        ends.refund_whole(order, order.read_at)
         resolve_repaid(payment)
     elif ends.refund_undone(order) and goods.are_missing(order):
         _show_missing_goods(order, payment)

@@ -20,6 +20,7 @@ from django.db import OperationalError, connections, transaction
 from orders.models import Order
 from payments.errors import RowBusy
 from payments.models import Payment
+from shop.database_clock import DatabaseClock
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -27,7 +28,8 @@ R = TypeVar("R")
 
 @contextmanager
 def locked_order(order_id: str) -> Iterator[Order]:
-    """The order, its row locked, in a durable transaction that commits when the block ends.
+    """The order, its row locked, in a durable transaction that commits when the block ends. Its `read_at` is the moment
+    by the database's clock, for whatever is decided about it in there.
 
     FOR NO KEY UPDATE of the order alone, so that inserting rows that point at it is not held up (RULES R40).
 
@@ -36,7 +38,8 @@ def locked_order(order_id: str) -> Iterator[Order]:
     """
     try:
         with transaction.atomic(durable=True):
-            yield Order.objects.select_for_update(no_key=True, of=("self",)).get(pk=order_id)
+            orders = Order.objects.annotate(read_at_now=DatabaseClock())
+            yield orders.select_for_update(no_key=True, of=("self",)).get(pk=order_id)
     except OperationalError as error:
         if isinstance(error.__cause__, psycopg.errors.LockNotAvailable):
             raise RowBusy(order_id) from error

@@ -7,14 +7,13 @@ whoever looked. The request, webhook, completer, sweep and staff all come throug
 from dataclasses import dataclass
 
 import structlog
-from django.utils import timezone
 
 from orders import ends
 from orders.attempts import OTHER_AMOUNT, took_other_amount
 from orders.models import Mail, Order
 from payments import answers
 from payments.breaks import LATE_MONEY, raise_to_give_back, resolve_breaks
-from payments.charges import charge_of_intent, credited_charge, new_refund
+from payments.charges import charge_of_intent, credited_charge, new_refund, note_charge
 from payments.errors import StaleLease
 from payments.gateways.base import Call, Intent
 from payments.leases import Lease
@@ -25,7 +24,6 @@ from payments.models import (
     Attempt,
     AttemptQuerySet,
     Break,
-    DatabaseClock,
     Outcome,
     Payment,
     PaymentEvent,
@@ -35,6 +33,7 @@ from payments.models import (
 from payments.row_lock import again_on_conflict, locked_payment
 from payments.schedule import next_look, rung
 from shop.acts import Act, witnessed
+from shop.database_clock import DatabaseClock
 
 log = structlog.get_logger(__name__)
 
@@ -114,7 +113,7 @@ def settle(
             case _ if attempt and attempt.phase != Attempt.Phase.FINISHED:
                 _still_open(attempt, verdict, finding, asked_by)
         after = attempt.payment_status if attempt else payment_now.phase
-        _still_closing(payment_now, finding, asked_by, moved=before != after)
+        _still_closing(order, payment_now, finding, asked_by, moved=before != after)
         _owe_finish_paying(order, before, after, asked_by)
         _tell(order, order_was, payment_now, attempt, finding.calls, before, after, asked_by, actor)
         if lease and lease.model is Payment:
@@ -208,12 +207,12 @@ def _paid(order: Order, payment: Payment, attempt: Attempt | None, finding: Find
         raise AssertionError(f"Bug! {payment} was charged after Stripe had said that it never would be.")
     moved = payment.phase != Payment.Phase.SUCCEEDED
     if moved:
-        charge_of_intent(order, intent)
+        note_charge(order, intent)
         payment.phase = Payment.Phase.SUCCEEDED
         payment.captured_minor = intent.received_minor
         payment.charge_id = intent.charge_id or None
         payment.card_brand, payment.card_last4 = (charge.brand, charge.last4) if charge else ("", "")
-        payment.succeeded_at = timezone.now()
+        payment.succeeded_at = order.read_at
         payment.lease_token += 1
         payment.locked_until = None
         payment.save(
@@ -231,7 +230,7 @@ def _paid(order: Order, payment: Payment, attempt: Attempt | None, finding: Find
     if (order.total_minor, order.currency) != (payment.captured_minor, payment.currency):
         raise AssertionError(f"Bug! Order {order.pk} would be paid with another amount than its total.")
     if not order.is_closed:
-        ends.mark_paid(order, timezone.now())
+        ends.mark_paid(order, order.read_at)
     elif moved:  # decided once: whoever finds the same later finds it decided
         _late_money(order, payment, intent)
     if attempt.outcome != Outcome.SUCCEEDED:
@@ -271,14 +270,14 @@ def _late_money(order: Order, payment: Payment, intent: Intent) -> None:
     was = order.status
     key = f"{LATE_REFUND}{intent.charge_id}"
     goes_back = Refund.objects.filter(payment=payment, idempotency_key=key).exists()
-    if not goes_back and ends.revive(order, timezone.now()):
+    if not goes_back and ends.revive(order, order.read_at):
         log.warning("order_revived", order=order.pk, payment=payment.pk)
         return
     log.error("late_money", order=order.pk, payment=payment.pk, intent=intent.id)
     charge = credited_charge(payment)
     if charge is not None and not goes_back and charge.left_minor:
         new_refund(payment, charge, key, charge.left_minor, Refund.Reason.REQUESTED_BY_CUSTOMER)
-    ends.owe_mail(order, Mail.Kind.LATE_MONEY, timezone.now())
+    ends.owe_mail(order, Mail.Kind.LATE_MONEY, order.read_at)
     evidence: dict[str, object] = {
         "found_by": LATE_MONEY,
         "order_status": was,
@@ -310,7 +309,7 @@ def carry_out_closing(order: Order) -> None:
 
     Called with the order locked and its payment canceled, abandoned or never sent.
     """
-    now = timezone.now()
+    now = order.read_at
     match order.closing_reason:
         case "cancel":
             _end_unpaid(order, Order.Status.CANCELED)
@@ -327,7 +326,7 @@ def carry_out_closing(order: Order) -> None:
 def _end_unpaid(order: Order, status: Order.Status) -> None:
     """And the story says whose wish it was: the order itself forgets it, and that it ended too if it is revived."""
     was, by = order.status, order.closing_by
-    if ends.end_unpaid(order, status, timezone.now()):
+    if ends.end_unpaid(order, status, order.read_at):
         asked_by = {"shopper": Asker.SHOPPER, "expiry": Asker.COMPLETER}.get(by, Asker.STAFF)
         PaymentEvent.objects.create(
             order=order, kind=PaymentEvent.ORDER_ENDED, from_state=was, to_state=status, asked_by=asked_by, actor=by
@@ -342,7 +341,7 @@ def _declined(order: Order, attempt: Attempt, outcome: Outcome, finding: Finding
     reason = finding.reason or answers.reason_for(code, decline_code)
     charge_id = finding.charge_id or (intent.charge_id if intent else "")
     ends.rotate_pay_key(order)
-    ends.hold_again(order, timezone.now())
+    ends.hold_again(order, order.read_at)
     _finish(attempt, order, outcome, reason=reason, decline_code=decline_code or code, charge_id=charge_id)
 
 
@@ -363,7 +362,7 @@ def _finish(
     attempt.reason, attempt.decline_code = reason, decline_code
     if charge_id and not Attempt.objects.filter(charge_id=charge_id).exclude(pk=attempt.pk).exists():
         attempt.charge_id = charge_id
-    attempt.finished_at = timezone.now()
+    attempt.finished_at = order.read_at
     attempt.lease_token += 1
     attempt.locked_until = attempt.next_look_at = None
     attempt.answer_status, attempt.answer_body = answers.final_answer_of(attempt, order)
@@ -390,12 +389,12 @@ def _still_open(attempt: Attempt, verdict: Outcome, finding: Finding, asked_by: 
     attempt.was_pending = attempt.was_pending or verdict in (Outcome.REQUIRES_ACTION, Outcome.PROCESSING)
     attempt.stored_5xx = attempt.stored_5xx or finding.stored_5xx
     if finding.intent is not None:
-        attempt.looked_at = timezone.now()
+        attempt.looked_at = attempt.order.read_at
         # Only the completer's own looks that reached Stripe climb its ladder: a page that polls must not use it up.
         attempt.looks += asked_by == Asker.COMPLETER
     attempt.lease_token += 1
     attempt.locked_until = None
-    attempt.next_look_at = next_look(attempt)
+    attempt.next_look_at = next_look(attempt, attempt.order.read_at)
     attempt.save(
         update_fields=[
             "outcome",
@@ -410,7 +409,7 @@ def _still_open(attempt: Attempt, verdict: Outcome, finding: Finding, asked_by: 
     )
 
 
-def _still_closing(payment: Payment, finding: Finding, asked_by: Asker, *, moved: bool) -> None:
+def _still_closing(order: Order, payment: Payment, finding: Finding, asked_by: Asker, *, moved: bool) -> None:
     """A payment that was to end, and that Stripe has not ended yet: note when to ask again.
 
     Only the completer keeps to its ladder; whoever waits for the answer may ask at any time, and does not move the next
@@ -422,14 +421,14 @@ def _still_closing(payment: Payment, finding: Finding, asked_by: Asker, *, moved
         payment.next_look_at = None
     elif asked_by == Asker.COMPLETER:
         payment.looks += finding.intent is not None  # a look that could not reach Stripe does not climb
-        payment.next_look_at = timezone.now() + rung(payment.looks)
+        payment.next_look_at = order.read_at + rung(payment.looks)
     payment.save(update_fields=["looks", "next_look_at"])
 
 
 def _owe_finish_paying(order: Order, before: str, after: str, asked_by: Asker) -> None:
     """The shopper was left without an answer, and others have found out that nothing was charged: they hear of it."""
     if asked_by != Asker.SHOPPER and before in WITHOUT_ANSWER and after in DEAD and not took_other_amount(order):
-        ends.owe_finish_paying(order, timezone.now())
+        ends.owe_finish_paying(order, order.read_at)
 
 
 def _mismatch(order: Order, payment: Payment, attempt: Attempt | None, intent: Intent) -> Attempt | None:

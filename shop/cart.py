@@ -13,6 +13,7 @@ from django.db import transaction
 from django.db.models import Case, F, QuerySet, Sum, When
 from django.http import HttpRequest
 
+from shop.database_clock import DatabaseClock
 from shop.models import Cart, CartItem, Product
 from shop.money import LARGEST_MINOR, money_text
 
@@ -94,14 +95,16 @@ def add(cart: Cart, sku: str, quantity: int) -> int:
 
 
 def locked_cart(cart_id: str) -> Cart:
-    """The cart with its row locked; where a log-in merged it into another, that one. Inside a transaction only.
+    """The cart with its row locked; where a log-in merged it into another, that one. Inside a transaction only. Its
+    `read_at` is the moment by the database's clock.
 
     Raises:
         Cart.DoesNotExist: there is none with this id.
     """
-    cart = Cart.objects.select_for_update(no_key=True).get(pk=cart_id)
+    carts = Cart.objects.annotate(read_at_now=DatabaseClock()).select_for_update(no_key=True)
+    cart = carts.get(pk=cart_id)
     while cart.merged_into_id:
-        cart = Cart.objects.select_for_update(no_key=True).get(pk=cart.merged_into_id)
+        cart = carts.get(pk=cart.merged_into_id)
     return cart
 
 

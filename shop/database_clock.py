@@ -1,8 +1,21 @@
-"""The database's clock: app servers whose own clocks differ agree on it."""
+"""The database's clock decides whatever moves money or goods: servers whose own clocks differ agree on it."""
 
 import datetime
+from typing import Any
 
 from django.db import connection
+from django.db.models import DateTimeField, Func
+
+
+class DatabaseClock(Func):
+    """`clock_timestamp()`: leases, holds and the ages of keys are set and compared by it alone."""
+
+    template = "clock_timestamp()"
+    output_field = DateTimeField()
+    allowed_default = True
+
+    def __init__(self, *expressions: Any, **extra: Any) -> None:
+        super().__init__(*expressions, **{"output_field": DateTimeField()} | extra)
 
 
 def database_now() -> datetime.datetime:

@@ -1,5 +1,6 @@
 """What the shop sells, what a shopper has picked, and what staff have done."""
 
+import datetime
 import hashlib
 from typing import Any
 
@@ -159,6 +160,11 @@ class Cart(models.Model):
 
     def __str__(self) -> str:
         return f"cart of {self.user}" if self.user_id else "guest's cart"
+
+    @property
+    def read_at(self) -> datetime.datetime:
+        """When its row was locked, by the database's clock; only on rows from shop.cart.locked_cart."""
+        return getattr(self, "read_at_now")  # type: ignore[no-any-return]  # noqa: B009 - an annotation
 
     def lines(self) -> "list[CartItem]":
         """What can be bought of the cart: items with their products, in product-id order, as stock is locked.

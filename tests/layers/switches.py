@@ -22,6 +22,7 @@ from payments.gateways.stripe import StripeGateway
 from payments.gateways.transport import Deadline
 from payments.models import Attempt, Payment
 from payments.redis_lock import Held
+from shop.database_clock import DatabaseClock
 from shop.ids import new_id
 from shop.models import Product
 
@@ -73,7 +74,7 @@ def layer_5_off(put: Put) -> None:
 @contextmanager
 def read_order(order_id: str) -> Iterator[Order]:
     with transaction.atomic(durable=True):
-        yield Order.objects.get(pk=order_id)
+        yield Order.objects.annotate(read_at_now=DatabaseClock()).get(pk=order_id)
 
 
 @contextmanager

@@ -15,7 +15,8 @@ from django.utils import timezone
 from orders.models import Order
 from orders.ownership import Shopper
 from payments.complete import complete_due
-from payments.models import Attempt, DatabaseClock, Payment
+from payments.models import Attempt, Payment
+from shop.database_clock import DatabaseClock
 from shop.ids import new_id
 from tests.book import Book, Json
 from tests.orders.making import guest_client, make_guest, make_order, make_product

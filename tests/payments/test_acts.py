@@ -14,12 +14,13 @@ from orders.models import Order
 from payments.breaks import Difference, open_break, resolve_break
 from payments.close import Wish, close_order
 from payments.complete import cancel_at_stripe
-from payments.models import Asker, Attempt, Break, DatabaseClock, Refund, RefundProposal
+from payments.models import Asker, Attempt, Break, Refund, RefundProposal
 from payments.proposals import refuse_refund
 from payments.reconcile import reconcile_order
 from payments.refund import Ask, refund_once
 from payments.snapshot import money_snapshot
 from shop.acts import Act, DoneAlready, StaleForm, Who, version_of, witnessed
+from shop.database_clock import DatabaseClock
 from shop.ids import new_id
 from shop.models import StaffAct
 from shop.problems import Problem

@@ -9,8 +9,9 @@ from django.utils import timezone
 
 from orders.models import Mail, Order
 from payments.desk.offers import offers
-from payments.models import Attempt, Break, DatabaseClock, WebhookEvent
+from payments.models import Attempt, Break, WebhookEvent
 from payments.refund import Ask, refund_once
+from shop.database_clock import DatabaseClock
 from tests.book import REFUND, Book
 from tests.payments.paying import intent_of, let_leases_end, placed_order, press
 from tests.payments.planting import paid_order, payment_of

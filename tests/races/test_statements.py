@@ -47,7 +47,7 @@ def test_a_press_on_a_payment_opened_ahead(book):
     with Asked() as asked:
         assert press(client, order, order.pay_key).status == 201
 
-    assert (asked.reads, asked.writes, asked.transactions) == (16, 11, 3)  # claim, confirming, settle
+    assert (asked.reads, asked.writes, asked.transactions) == (16, 12, 3)  # claim, confirming, settle
     assert [call["path"].rsplit("/", 1)[-1] for call in book.calls(order.pk)] == ["payment_intents", "confirm"]
 
 
@@ -59,7 +59,7 @@ def test_a_press_that_opens_the_payment(book):
 
     # More: whether Stripe has its money by another intent; the payment's row, its lease, the mark before the create,
     # and the intent's id after it.
-    assert (asked.reads, asked.writes, asked.transactions) == (19, 15, 3)
+    assert (asked.reads, asked.writes, asked.transactions) == (19, 16, 3)
 
 
 def test_a_replay_is_one_indexed_read_beside_session_and_order_and_no_write(book):

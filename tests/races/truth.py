@@ -11,7 +11,8 @@ from django.test import Client
 from django.utils import timezone
 
 from orders.models import Mail, Order
-from payments.models import Attempt, DatabaseClock, Payment, PaymentEvent
+from payments.models import Attempt, Payment, PaymentEvent
+from shop.database_clock import DatabaseClock
 from tests.book import Book, Json
 
 

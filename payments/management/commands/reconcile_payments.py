@@ -7,7 +7,6 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 from django.db import Error as DatabaseError
-from django.utils import timezone
 
 from payments.close import due_to_expire, expire_due
 from payments.complete import Work, complete_due, due_work
@@ -64,7 +63,7 @@ class Command(BaseCommand):
         """What was due, how many were checked, how many changed."""
         if options["order"] or options["since"] or options["until"]:
             return _some(_chosen(options), dry_run=options["dry_run"])
-        due = _counts(due_work(_MOST_COUNTED), due_events()) | {"expiries": due_to_expire(timezone.now()).count()}
+        due = _counts(due_work(_MOST_COUNTED), due_events()) | {"expiries": due_to_expire().count()}
         if options["dry_run"]:
             return due, sum(due.values()), 0
         events = work_webhooks()
