@@ -59,6 +59,13 @@ def test_every_failure_of_the_catalogue_is_shown_by_tests_that_exist_or_says_why
     assert sum(not tests for tests in named.values()) == 3, "a failure that cannot happen here says why, and is counted"
 
 
+def test_every_test_that_the_guarantees_name_exists() -> None:
+    named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs" / "guarantees.md").read_text()))
+    there = {name for path in (ROOT / "tests").rglob("test_*.py") for name in _tests_of(str(path.relative_to(ROOT)))}
+    assert named
+    assert named - there == set()
+
+
 def test_no_module_or_function_has_a_name_that_says_nothing() -> None:
     found = []
     for path in (file for folder in OURS for file in (ROOT / folder).rglob("*.py")):

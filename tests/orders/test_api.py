@@ -231,8 +231,8 @@ def test_placing_by_api_takes_this_many_statements(django_assert_num_queries):
     cart = make_cart((make_product(), 1), (make_product(), 1))
     client = guest_client(cart, make_guest())
     body = BODY | {"cart_version": version_of(cart)}
-    # session, cart, eleven of placing (test_place.py), lines of the answer, and BEGIN and COMMIT
-    with django_assert_num_queries(16):
+    # session, cart, twelve of placing (test_place.py), lines of the answer, and BEGIN and COMMIT
+    with django_assert_num_queries(17):
         client.post("/api/orders/", body, content_type="application/json", headers={"Idempotency-Key": "k"})
     # session, cart, key, lines
     with django_assert_num_queries(4):
