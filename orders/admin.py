@@ -208,7 +208,7 @@ def goods_in_words(order: Order) -> str:
         return "Sent"
     if goods.are_missing(order):
         return f"Not held: they went back on sale. {goods.short_in_words(order) or 'Fulfilling takes them again'}"
-    return "Not held: they are on sale"
+    return "Not held: they went back on sale"
 
 
 _ADDRESS = [

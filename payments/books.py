@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
+from django.db import connection, transaction
 from django.db.models import Exists, F, IntegerField, OuterRef, QuerySet, Subquery, Sum
 from django.db.models.functions import Coalesce
 from django.utils import timezone
@@ -136,7 +137,11 @@ def _difference(
 
 
 def _stock_differences() -> Iterator[Difference]:
-    for product in _not_adding_up()[:_FOUND_AT_MOST]:
+    """The ledger grows for ever, and this reads all of it: it may take longer than a page may."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SET LOCAL statement_timeout = '5min'")
+        found = list(_not_adding_up()[:_FOUND_AT_MOST])
+    for product in found:
         yield _stock(product.sku, product.stock, product.moved, product.held, product.moved_held)
 
 

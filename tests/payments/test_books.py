@@ -211,7 +211,7 @@ def test_a_difference_that_a_person_has_accepted_stays_accepted_only_while_it_is
 def test_products_are_checked_by_one_statement_however_many_there_are(django_assert_num_queries: Any) -> None:
     for _ in range(5):
         make_order((make_product(stock=3), 1))
-    with django_assert_num_queries(1):
+    with django_assert_num_queries(4):  # BEGIN, the time it may take, all products, COMMIT
         assert list(_stock_differences()) == []
 
 
