@@ -1,4 +1,4 @@
-"""python -m tests.night --orders 500: a full night of lost answers, through two app servers, a Celery worker with its
+"""python -m tests.night --orders 500: a full night of lost answers, through two app servers, a Celery worker, a
 beat, PostgreSQL, Redis and the sandbox, with the times of production. Prints what it came to; fails if a book is wrong.
 """
 

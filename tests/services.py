@@ -27,7 +27,15 @@ from shop.stack.environment import development_environment
 from shop.stack.ports import free_port, is_free
 from shop.stack.postgres import Postgres
 from shop.stack.redis import Redis
-from shop.stack.run import celery_command, sandbox_command, wait_for_answer, web_command
+from shop.stack.run import (
+    BEAT_IS_UP,
+    WORKER_IS_UP,
+    beat_command,
+    sandbox_command,
+    wait_for_answer,
+    web_command,
+    worker_command,
+)
 
 
 class Services:
@@ -132,14 +140,20 @@ class Stack:
 
     servers: list[AppServer]
     celery: Child | None = None
+    beat: Child | None = None
     env: dict[str, str] = field(default_factory=dict)
 
     @property
     def urls(self) -> list[str]:
         return [server.url for server in self.servers]
 
+    @property
+    def repair(self) -> list[Child]:
+        """Whoever finishes what a press has left: worker and beat, as far as they run."""
+        return [child for child in (self.celery, self.beat) if child is not None]
+
     def kill(self) -> None:
-        for child in [server.child for server in self.servers] + ([self.celery] if self.celery else []):
+        for child in [server.child for server in self.servers] + self.repair:
             child.kill()
 
 
@@ -152,7 +166,7 @@ def start_stack(
     celery: bool = False,
     beat: bool = False,
 ) -> Stack:
-    """App servers, and a Celery worker if wanted, with this environment. Whoever starts it kills it."""
+    """App servers, and if wanted a Celery worker and a beat, with this environment. Whoever starts it kills it."""
     folder.mkdir(parents=True, exist_ok=True)
     stack = Stack([], env=dict(env))
     try:
@@ -162,12 +176,16 @@ def start_stack(
                 port = free_port()
             stack.servers.append(AppServer(f"web{number}", folder, env, port=port, threads=threads))
         if celery or beat:
-            command = celery_command(folder / "beat" / "schedule", beat=beat, concurrency=1)
+            command = worker_command(concurrency=1)
             stack.celery = Child("celery", command, log=folder / "celery.log", env=env, folder=BASE_DIR)
+        if beat:
+            stack.beat = Child("beat", beat_command(), log=folder / "beat.log", env=env, folder=BASE_DIR)
         for server in stack.servers:
             server.wait()
         if stack.celery:
-            stack.celery.wait_for_text("ready.")
+            stack.celery.wait_for_text(WORKER_IS_UP)
+        if stack.beat:
+            stack.beat.wait_for_text(BEAT_IS_UP)
     except BaseException:
         stack.kill()
         raise
@@ -217,7 +235,7 @@ def start_shop(folder: Path, *, servers: int = 1) -> Shop:
     except BaseException:
         sandbox.child.kill()
         raise
-    return Shop(stack.servers, stack.celery, stack.env, sandbox=sandbox)
+    return Shop(stack.servers, stack.celery, stack.beat, stack.env, sandbox=sandbox)
 
 
 _services: Services | None = None

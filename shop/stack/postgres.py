@@ -74,6 +74,13 @@ class Postgres:
         self._end_leftover()
         self._start()
 
+    def begin(self) -> Child:
+        """Start it again after it has ended, on its port and with its rows, and do not wait until it takes connections:
+        recovery may take its time."""
+        self._end_leftover()
+        self.child = self._begin(self._options())
+        return self.child
+
     def kill(self) -> None:
         """`kill -9` of the server."""
         if self.child is not None:
@@ -121,7 +128,7 @@ class Postgres:
             raise Refusal(f"PostgreSQL could not make its cluster in {self.folder}: {done.stderr.strip()}")
         half_made.rename(self._cluster)
 
-    def _start(self) -> None:
+    def _options(self) -> dict[str, str]:
         options = {
             "listen_addresses": "127.0.0.1",
             "port": str(self.port),
@@ -134,6 +141,10 @@ class Postgres:
             options["shared_preload_libraries"] = "pg_stat_statements"
         if not self.durable:
             options |= {"fsync": "off", "full_page_writes": "off"}
+        return options
+
+    def _start(self) -> None:
+        options = self._options()
         deadline = time.monotonic() + 10
         while True:
             try:
@@ -145,7 +156,11 @@ class Postgres:
                 time.sleep(0.1)
 
     def _start_with(self, options: dict[str, str]) -> None:
-        self.child = Child(
+        self.child = self._begin(options)
+        self._wait_until_ready(self.child)
+
+    def _begin(self, options: dict[str, str]) -> Child:
+        return Child(
             "postgres",
             [
                 *(programs() / "postgres", "-D", self._cluster),
@@ -158,7 +173,6 @@ class Postgres:
             last_signal=signal.SIGQUIT,  # a killed postmaster leaves shared memory behind
             hold=self._hold,
         )
-        self._wait_until_ready(self.child)
 
     def _wait_until_ready(self, child: Child) -> None:
         deadline = time.monotonic() + 60  # recovery after a crash takes its time

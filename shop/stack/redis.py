@@ -69,7 +69,8 @@ class Redis:
     def url(self, database: int = 0) -> str:
         return f"redis://127.0.0.1:{self.port}/{database}"
 
-    def _start(self) -> None:
+    def begin(self) -> Child:
+        """Start it on its port, and do not wait until it answers."""
         self.child = Child(
             "redis",
             [
@@ -80,13 +81,17 @@ class Redis:
             folder=self.folder,
             hold=self._hold,
         )
+        return self.child
+
+    def _start(self) -> None:
+        child = self.begin()
         deadline = time.monotonic() + 10
         while not self._answers():
-            if self.child.poll() is not None:
-                raise Refusal(f"Redis did not start: {self.child.last_lines(3)}")
+            if child.poll() is not None:
+                raise Refusal(f"Redis did not start: {child.last_lines(3)}")
             if time.monotonic() > deadline:
-                self.child.kill()
-                raise Refusal(f"Redis was not ready within 10 s: {self.child.last_lines(3)}")
+                child.kill()
+                raise Refusal(f"Redis was not ready within 10 s: {child.last_lines(3)}")
             time.sleep(0.02)
 
     def _answers(self) -> bool:

@@ -24,6 +24,9 @@ from shop.stack.supervisor import Supervisor, say, supervise
 WEB_WORKERS, WEB_THREADS = 2, 100
 # gthread's time-out watches the worker's loop, not its requests: a press may take its 28 s.
 WEB_TIMEOUT, WEB_ENDING_SECONDS = 60, 5
+# What the log says once the program is there. Its broker may not be: it waits for that.
+WORKER_IS_LOADED, BEAT_IS_UP = "[tasks]", "beat: Starting..."
+WORKER_IS_UP = "ready."
 
 
 def main() -> int:
@@ -61,10 +64,13 @@ def start(supervisor: Supervisor) -> None:
     say("Seeding the shop ...")
     supervisor.run("seed_shop", [*manage, "seed_shop"], env, BASE_DIR)
 
-    say("Starting the worker and the shop ...")
-    _start_celery(supervisor, env)
+    say("Starting the worker, the beat and the shop ...")
+    worker = supervisor.start("celery", worker_command(), env, BASE_DIR)
+    beat = supervisor.start("beat", beat_command(), env, BASE_DIR)
     web = supervisor.start("web", web_command(port), env, BASE_DIR)
     wait_for_answer(web, f"http://127.0.0.1:{port}/livez")
+    beat.wait_for_text(BEAT_IS_UP)
+    worker.wait_for_text(WORKER_IS_LOADED)
     _say_where(values)
 
 
@@ -79,14 +85,19 @@ def web_command(port: int, *, workers: int = WEB_WORKERS, threads: int = WEB_THR
     ]
 
 
-def celery_command(schedule: Path, *, beat: bool = True, concurrency: int = 2) -> list[str]:
-    schedule.parent.mkdir(parents=True, exist_ok=True)
-    for old in schedule.parent.glob(f"{schedule.name}*"):
-        old.unlink()  # a kill -9 may have torn it; all it says is when each beat was last
+def worker_command(*, concurrency: int = 2) -> list[str]:
     return [
         *(sys.executable, "-m", "celery", "--app", "shop", "worker", "--loglevel", "INFO"),
         *("--concurrency", str(concurrency), "--without-gossip", "--without-mingle", "--without-heartbeat"),
-        *(("--beat", "--schedule", str(schedule)) if beat else ()),
+    ]
+
+
+def beat_command() -> list[str]:
+    """A process of its own: within a worker nobody would notice its end. It keeps no file, which a `kill -9` might
+    tear: all it would say is when each task was last sent, and a task that is sent once more is harmless."""
+    return [
+        *(sys.executable, "-m", "celery", "--app", "shop", "beat", "--loglevel", "INFO"),
+        *("--scheduler", "celery.beat:Scheduler", "--pidfile", ""),
     ]
 
 
@@ -121,7 +132,7 @@ def _start_postgres(supervisor: Supervisor) -> str:
     postgres = Postgres(supervisor.state / "postgres", log=supervisor.log("postgres"), hold=supervisor.hold)
     postgres.start()
     assert postgres.child is not None
-    supervisor.add(postgres.child, postgres.stop)
+    supervisor.add(postgres.child, again=postgres.begin, stop=lambda _: postgres.stop())
     return postgres.create_database("payonce")
 
 
@@ -136,7 +147,7 @@ def _start_redis(supervisor: Supervisor) -> tuple[str, str]:
     redis = Redis(supervisor.state / "redis", log=supervisor.log("redis"), hold=supervisor.hold)
     redis.start()
     assert redis.child is not None
-    supervisor.add(redis.child, redis.stop)
+    supervisor.add(redis.child, again=redis.begin, stop=lambda _: redis.stop())
     return redis.url(0), redis.url(1)
 
 
@@ -145,18 +156,6 @@ def _start_sandbox(supervisor: Supervisor, values: dict[str, str], port: int) ->
     webhook_url = f"http://127.0.0.1:{values['PORT']}/webhooks/stripe/"
     command = sandbox_command(port, supervisor.state / "sandbox" / "book.jsonl", values, webhook_url)
     supervisor.start("sandbox", command, dict(os.environ), BASE_DIR).wait_for_text("listening on")
-
-
-def _start_celery(supervisor: Supervisor, env: dict[str, str]) -> None:
-    child = Child(
-        "celery",
-        celery_command(supervisor.state / "beat" / "schedule"),
-        log=supervisor.log("celery"),
-        env=env,
-        folder=BASE_DIR,
-        hold=supervisor.hold,
-    )
-    supervisor.add(child, lambda: child.stop(signal.SIGTERM, seconds=10))
 
 
 def wait_for_answer(child: Child, url: str, seconds: float = 60) -> None:
@@ -171,8 +170,8 @@ def wait_for_answer(child: Child, url: str, seconds: float = 60) -> None:
         except OSError:
             pass
         time.sleep(0.1)
-    if child.poll() is None:
-        raise Refusal(f"{child.name} does not answer at {url}. The end of {child.log}:\n{child.last_lines()}")
+    how = "does not answer" if child.poll() is None else "ended before it answered"
+    raise Refusal(f"{child.name} {how} at {url}. The end of {child.log}:\n{child.last_lines()}")
 
 
 def _say_where(values: dict[str, str]) -> None:

@@ -1,8 +1,10 @@
-"""Runs the children: all of them, or none.
+"""Runs the children, and starts again whichever ends by itself.
 
-Ctrl-C or SIGTERM ends them in order, last started first. When one ends by itself, all end, and the exit code is 1. When
-we are killed, their keepers see to it. One folder of state has one supervisor: a lock, which the keepers share, so that
-a free lock means that nothing of the last run is left.
+A child that cannot be started at first ends the whole start. After that, one that ends is started again after a
+back-off, with a line that says so, however often: what it does comes back without anybody. Ctrl-C or SIGTERM ends them
+in order, last started first. When we are killed, their keepers see to it, also for those that were started again. One
+folder of state has one supervisor: a lock, which the keepers share, so that a free lock means that nothing of the last
+run is left.
 """
 
 import fcntl
@@ -12,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import TextIO
@@ -20,10 +23,57 @@ from shop.stack import Refusal
 from shop.stack.child import Child
 
 ENDING_SECONDS = 15  # how long the children of a killed supervisor may take to go
+# Between the end of a child and its next start: doubled each time, until it has lived for a while.
+FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 1, 30
+LIVED_SECONDS = 60
 
 
 class Stop(BaseException):
     """Somebody asked us to end."""
+
+
+@dataclass
+class Member:
+    """One child of the whole, and how it is ended and started again.
+
+    Attributes:
+        child: the process that runs, or the last one that did.
+        again: starts it anew, and does not wait until it is ready.
+        starts_at: of the next start (monotonic clock); None while it runs.
+    """
+
+    child: Child
+    stop: Callable[[Child], object]
+    again: Callable[[], Child]
+    began_at: float = field(default_factory=time.monotonic)
+    wait_seconds: float = FIRST_WAIT_SECONDS
+    starts_at: float | None = None
+
+    def look(self) -> None:
+        """Start it again when it is time; see whether it has ended."""
+        now = time.monotonic()
+        if self.starts_at is not None and now >= self.starts_at:
+            self._start_again()
+        elif self.starts_at is None and (code := self.child.poll()) is not None:
+            if now - self.began_at >= LIVED_SECONDS:
+                self.wait_seconds = FIRST_WAIT_SECONDS
+            self._wait(f"ended by itself ({_reason(code)})")
+
+    def end(self) -> None:
+        if self.starts_at is None and self.child.poll() is None:
+            self.stop(self.child)
+
+    def _start_again(self) -> None:
+        self.began_at, self.starts_at = time.monotonic(), None
+        try:
+            self.child = self.again()
+        except (Refusal, OSError) as error:
+            self._wait(f"could not be started again: {error}")
+
+    def _wait(self, why: str) -> None:
+        say(f"{self.child.name} {why}. It is started again in {self.wait_seconds} s. Its log: {self.child.log}")
+        self.starts_at = time.monotonic() + self.wait_seconds
+        self.wait_seconds = min(2 * self.wait_seconds, LONGEST_WAIT_SECONDS)
 
 
 class Supervisor:
@@ -31,17 +81,22 @@ class Supervisor:
         self.state = state
         self.logs = state / "logs"
         self.hold = hold
-        self._running: list[tuple[Child, Callable[[], object]]] = []
+        self._members: list[Member] = []
 
-    def add(self, child: Child, stop: Callable[[], object] | None = None) -> Child:
+    def add(self, child: Child, *, again: Callable[[], Child], stop: Callable[[Child], object] = Child.stop) -> Child:
         """From now on it belongs to the whole. `stop` ends it in its own way."""
-        self._running.append((child, stop or child.stop))
+        self._members.append(Member(child, stop, again))
         return child
 
     def start(
         self, name: str, command: Sequence[str | Path], env: Mapping[str, str], folder: Path | None = None
     ) -> Child:
-        return self.add(Child(name, command, log=self.log(name), env=env, folder=folder, hold=self.hold))
+        log = self.log(name)
+
+        def begin() -> Child:
+            return Child(name, command, log=log, env=env, folder=folder, hold=self.hold)
+
+        return self.add(begin(), again=begin)
 
     def run(self, name: str, command: Sequence[str | Path], env: Mapping[str, str], folder: Path | None = None) -> None:
         """Run a command to its end. It must succeed."""
@@ -63,26 +118,22 @@ class Supervisor:
         return log
 
     def watch(self, wanted: Callable[[], bool] = lambda: True) -> None:
-        """Return when we are not wanted any more; raise when a child has ended by itself."""
+        """Keep the children running until we are not wanted any more."""
         while wanted():
-            for child, _ in self._running:
-                code = child.poll()
-                if code is not None:
-                    raise Refusal(_obituary(child, "ended by itself", code))
+            for member in self._members:
+                member.look()
             time.sleep(0.2)
 
     def stop(self) -> None:
-        if self._running:
+        if self._members:
             say("Ending.")
-        while self._running:
-            child, stop = self._running[-1]
-            if child.poll() is None:
-                stop()
-            self._running.pop()
+        while self._members:
+            self._members[-1].end()
+            self._members.pop()
 
     def hurry(self) -> None:
-        for child, _ in reversed(self._running):
-            child.hurry()
+        for member in reversed(self._members):
+            member.child.hurry()
 
 
 def supervise(state: Path, start: Callable[[Supervisor], None], wanted: Callable[[], bool] = lambda: True) -> int:
@@ -167,6 +218,9 @@ def _raise_stop(number: int, frame: FrameType | None) -> None:
 
 
 def _obituary(child: Child, how: str, code: int) -> str:
+    return f"{child.name} {how} ({_reason(code)}). The end of {child.log}:\n{child.last_lines()}"
+
+
+def _reason(code: int) -> str:
     number = -code if code < 0 else code - 128
-    reason = f"signal {number}" if number > 0 else f"exit {code}"
-    return f"{child.name} {how} ({reason}). The end of {child.log}:\n{child.last_lines()}"
+    return f"signal {number}" if number > 0 else f"exit {code}"

@@ -142,11 +142,13 @@ def shopper(new_shopper: Callable[..., Shopper]) -> Shopper:
 @pytest.fixture
 def nobody_else_asks(shop: Shop, book: Book) -> Iterator[None]:
     """Neither Celery nor a webhook: what a page shows then, it has found out by itself."""
-    assert shop.celery is not None
-    shop.celery.pause()
+    assert shop.repair
+    for child in shop.repair:
+        child.pause()
     book.webhooks("never")
     yield
-    shop.celery.resume()
+    for child in shop.repair:
+        child.resume()
 
 
 def _is_ours(item: pytest.Item) -> bool:

@@ -19,7 +19,8 @@ def main() -> int:
     def start(supervisor: Supervisor) -> None:
         for number, command in enumerate(commands, 1):
             name = f"child{number}"
-            child = Child(
+            begin = partial(
+                Child,
                 name,
                 ["/bin/sh", "-c", command],
                 log=supervisor.log(name),
@@ -27,7 +28,7 @@ def main() -> int:
                 last_signal=int(last),
                 hold=supervisor.hold,
             )
-            supervisor.add(child, partial(child.stop, seconds=PATIENCE_SECONDS))
+            supervisor.add(begin(), again=begin, stop=lambda child: child.stop(seconds=PATIENCE_SECONDS))
         say("started")
 
     return supervise(Path(state), start)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ import pytest
 from shop.env import BASE_DIR
 from shop.stack.ports import free_port, is_free
 from tests.services import services
-from tests.stack.test_supervisor import is_running, wait_for
+from tests.stack.test_supervisor import child_of, is_running, kill_child_of, wait_for
 
 RUN = [sys.executable, "-m", "shop.stack.run"]
 # What this pytest process has set for its own servers must not reach the shop under test.
@@ -111,6 +112,39 @@ def test_the_whole_shop_runs_dies_by_kill_9_and_runs_again(make_run: MakeRun) ->
     assert not is_running(int((make_run.state / "supervisor.lock").read_text()))
 
 
+def test_every_child_that_is_killed_comes_back_on_its_port_and_with_its_rows(make_run: MakeRun) -> None:
+    program = make_run.start(*RUN)
+    make_run.output_until_up(program)
+    assert program.stdout is not None
+    ports = make_run.ports()
+    for name in ("postgres", "redis", "sandbox", "web", "celery", "beat"):
+        killed = kill_child_of(program.pid, make_run.state, name)
+        line = program.stdout.readline()
+        assert line.startswith(f"{name} ended by itself (signal 9). It is started again in 1 s. Its log: "), line
+        wait_for(partial(is_back, program.pid, make_run.state, name, killed))
+        wait_for(partial(is_up, make_run), seconds=60)
+    assert make_run.ports() == ports
+    program.send_signal(signal.SIGINT)
+    assert program.communicate(timeout=60)[0] == "Ending.\n"
+    assert program.returncode == 0
+    assert make_run.has_ended()
+
+
+def is_back(supervisor: int, state: Path, name: str, killed: int) -> bool:
+    return child_of(supervisor, state, name) not in (0, killed)
+
+
+def is_up(make_run: MakeRun) -> bool:
+    """Migrated, seeded and answering, as `/readyz` says; and so does the sandbox."""
+    try:
+        return all(
+            answer(f"http://127.0.0.1:{port}{path}") == 200
+            for port, path in ((make_run.port, "/readyz"), (make_run.sandbox_port, "/"))
+        )
+    except OSError:
+        return False
+
+
 @pytest.mark.parametrize("variable", ["PORT", "SANDBOX_PORT"])
 def test_a_port_in_use_is_said_before_anything_starts(make_run: MakeRun, variable: str) -> None:
     with socket.create_server(("127.0.0.1", int(make_run.env[variable]))):
@@ -143,6 +177,18 @@ def test_given_servers_are_used_and_a_command_that_fails_is_named_with_its_last_
     assert "value too long" in output
     assert not (make_run.state / "postgres").exists()
     assert not (make_run.state / "redis").exists()
+
+
+def test_a_child_that_cannot_be_started_at_first_ends_the_start_with_the_end_of_its_log(make_run: MakeRun) -> None:
+    make_run.env["DATABASE_URL"] = services().postgres.create_database("first")
+    make_run.env["REDIS_URL"] = services().redis.url(5)
+    make_run.env["GUNICORN_CMD_ARGS"] = "--no-such-option"
+    program = make_run.start(*RUN)
+    output, _ = program.communicate(timeout=120)
+    assert program.returncode == 1
+    assert f"web ended before it answered at http://127.0.0.1:{make_run.port}/livez. The end of " in output
+    assert "unrecognized arguments: --no-such-option" in output and "started again" not in output
+    assert is_free(make_run.sandbox_port)
 
 
 def answer(url: str) -> int:

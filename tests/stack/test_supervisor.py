@@ -1,6 +1,7 @@
-"""All children or none: Ctrl-C, a child's death, `kill -9` of the supervisor, a second start. Real processes."""
+"""Children and their ends: Ctrl-C, a child's death, `kill -9` of the supervisor, a second start. Real processes."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,9 +12,13 @@ from pathlib import Path
 import pytest
 
 from shop.env import BASE_DIR
+from shop.stack.child import Child
+from shop.stack.supervisor import LIVED_SECONDS, Member
 
 # Leaves a grandchild of its own, as gunicorn and Celery do. Each writes its pid down.
 LASTING = 'echo $$ >> "{pids}"; sleep 300 & echo $! >> "{pids}"; wait'
+# What it does the first time alone: `{{ mkdir ... && {{` has made the folder.
+FIRST = 'mkdir "{pids}.once" 2>/dev/null && {{ echo $$ >> "{pids}"; '
 # One that takes no notice of being asked.
 STUBBORN = 'trap "" TERM INT; ' + LASTING + "; wait; wait"
 
@@ -41,6 +46,9 @@ class Run:
                 return [int(pid) for pid in found]
             time.sleep(0.02)
         raise AssertionError(f"not started: {self.end()}")
+
+    def log(self, number: int) -> Path:
+        return self.state / "logs" / f"child{number}.log"
 
     def end(self) -> tuple[int, str]:
         output, _ = self.program.communicate(timeout=30)
@@ -102,29 +110,96 @@ def test_a_second_ctrl_c_does_not_wait_for_a_stubborn_child(run: Callable[..., R
     assert alive(pids) == []
 
 
-def test_a_child_that_ends_by_itself_is_named_with_its_last_lines_and_ends_the_rest(run: Callable[..., Run]) -> None:
-    running = run(LASTING, "sleep 0.5; seq 1 30; exit 7")
-    pids = running.wait_until_started(2)
-    code, output = running.end()
-    assert code == 1
-    assert f"child2 ended by itself (exit 7). The end of {running.state}/logs/child2.log:\n11\n12\n" in output
-    assert output.endswith("30\nEnding.\n")
+def test_a_child_that_ends_by_itself_is_named_and_started_again_and_the_others_go_on(run: Callable[..., Run]) -> None:
+    running = run(LASTING, FIRST + "exit 7; }}; " + LASTING)
+    pids = running.wait_until_started(5)
+    line = wait_for_line(running, "child2")
+    assert line == f"child2 ended by itself (exit 7). It is started again in 1 s. Its log: {running.log(2)}\n"
+    assert len(alive(pids)) == 4
+    running.program.send_signal(signal.SIGINT)
+    assert running.end()[0] == 0
     assert alive(pids) == []
 
 
 def test_a_child_that_was_killed_is_named_with_the_signal(run: Callable[..., Run]) -> None:
-    running = run(LASTING, "sleep 0.5; kill -9 $$")
-    code, output = running.end()
-    assert code == 1
-    assert "child2 ended by itself (signal 9)." in output
+    running = run(LASTING, FIRST + "kill -9 $$; }}; " + LASTING)
+    assert "child2 ended by itself (signal 9). It is started again in 1 s." in wait_for_line(running, "child2")
+    running.wait_until_started(5)
 
 
-def test_a_command_that_cannot_start_is_named(run: Callable[..., Run]) -> None:
-    running = run(LASTING, "exec no-such-program")
-    code, output = running.end()
-    assert code == 1
-    assert "child2 ended by itself (exit 127)" in output
-    assert "no-such-program" in output
+def test_a_child_that_dies_again_and_again_is_tried_less_and_less_often_and_its_log_is_kept(
+    run: Callable[..., Run],
+) -> None:
+    running = run(LASTING, "echo here I am; exec no-such-program")
+    for seconds in (1, 2, 4):
+        line = wait_for_line(running, "child2")
+        assert "child2 ended by itself (exit 127)" in line and f"in {seconds} s." in line
+    assert running.log(2).read_text().count("here I am") == 3
+    running.program.send_signal(signal.SIGINT)
+    assert running.end() == (0, "Ending.\n")
+
+
+def test_the_wait_is_half_a_minute_at_most_and_short_again_after_a_long_life(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ended = Child("dies", ["/bin/true"], log=tmp_path / "log")
+    ended.wait()
+    member = Member(ended, Child.stop, lambda: ended)
+    for _ in range(7):
+        member.look()
+        assert member.starts_at is not None
+        member.starts_at = None  # as if it had been started, and had died
+    member.began_at -= LIVED_SECONDS
+    member.look()
+    said = re.findall(r"in (\d+) s\.", capsys.readouterr().out)
+    assert said == ["1", "2", "4", "8", "16", "30", "30", "1"]
+
+
+def test_a_child_that_cannot_be_started_again_is_tried_until_it_can(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    program, away = tmp_path / "program", tmp_path / "away"
+    program.write_text("#!/bin/sh\nsleep 300\n")
+    program.chmod(0o700)
+
+    def begin() -> Child:
+        return Child("gone", [program], log=tmp_path / "log")
+
+    member = Member(begin(), Child.stop, begin)
+    program.rename(away)
+    member.child.kill()
+    member.look()
+    for _ in range(2):
+        member.starts_at = 0
+        member.look()
+        assert member.starts_at
+    said = capsys.readouterr().out
+    assert "gone could not be started again: gone did not start: " in said and "in 4 s." in said
+    away.rename(program)
+    member.starts_at = 0
+    member.look()
+    again = member.child
+    assert again.poll() is None
+    member.end()
+    assert again.poll() is not None
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_ends_everything_while_a_child_is_down(run: Callable[..., Run], number: signal.Signals) -> None:
+    running = run(LASTING, "exit 7", LASTING)
+    pids = running.wait_until_started(4)
+    for _ in range(3):
+        wait_for_line(running, "child2")  # it is down for four seconds now
+    running.program.send_signal(number)
+    assert running.end() == (0, "Ending.\n")
+    assert alive(pids) == []
+
+
+def test_kill_9_of_the_supervisor_leaves_nothing_of_a_child_that_was_started_again(run: Callable[..., Run]) -> None:
+    running = run(LASTING, FIRST + "exit 7; }}; " + STUBBORN)
+    pids = running.wait_until_started(5)
+    running.program.kill()
+    wait_for(lambda: alive(pids) == [])
 
 
 def test_kill_9_of_the_supervisor_leaves_nothing_behind(run: Callable[..., Run]) -> None:
@@ -135,14 +210,14 @@ def test_kill_9_of_the_supervisor_leaves_nothing_behind(run: Callable[..., Run])
     wait_for(lambda: alive(pids) == [])
 
 
-def test_a_killed_keeper_takes_its_child_and_the_rest_with_it(run: Callable[..., Run]) -> None:
+def test_a_killed_keeper_takes_its_child_with_it_and_both_are_started_again(run: Callable[..., Run]) -> None:
     running = run(LASTING, LASTING)
     pids = running.wait_until_started(4)
+    wait_for_line(running, "started")
     os.kill(parent_of(pids[0]), signal.SIGKILL)
-    code, output = running.end()
-    assert code == 1
-    assert "child1 ended by itself (signal 9)" in output
-    wait_for(lambda: alive(pids) == [])
+    assert "ended by itself (signal 9)" in wait_for_line(running, "child")
+    assert len(running.wait_until_started(6)) == 6
+    wait_for(lambda: len(alive(pids)) == 2)
 
 
 def test_a_second_start_says_that_one_runs_and_leaves_it_alone(run: Callable[..., Run]) -> None:
@@ -177,6 +252,27 @@ def parent_of(pid: int) -> int:
     return int(subprocess.run(["ps", "-o", "ppid=", "-p", str(pid)], capture_output=True, text=True).stdout)
 
 
+def child_of(supervisor: int, state: Path, name: str) -> int:
+    """The pid of the supervisor's child of this name; 0 while it is down. Its keeper is known by the log it writes."""
+    listed = subprocess.run(
+        ["ps", "-A", "-ww", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True
+    ).stdout
+    rows = [
+        (int(pid), int(parent), args) for pid, parent, args in (line.split(None, 2) for line in listed.splitlines())
+    ]
+    log = f"{state}/logs/{name}.log"
+    keepers = [pid for pid, parent, args in rows if parent == supervisor and log in args]
+    return next((pid for pid, parent, _ in rows if parent in keepers), 0)
+
+
+def kill_child_of(supervisor: int, state: Path, name: str) -> int:
+    """`kill -9` of it alone; the pid that it had."""
+    pid = child_of(supervisor, state, name)
+    assert pid > 0, f"{name} does not run"  # 0 would be ourselves
+    os.kill(pid, signal.SIGKILL)
+    return pid
+
+
 def wait_for(true: Callable[[], bool], seconds: float = 30) -> None:
     deadline = time.monotonic() + seconds
     while not true():
@@ -184,9 +280,9 @@ def wait_for(true: Callable[[], bool], seconds: float = 30) -> None:
         time.sleep(0.05)
 
 
-def wait_for_line(running: Run, text: str) -> None:
+def wait_for_line(running: Run, text: str) -> str:
     assert running.program.stdout is not None
     while line := running.program.stdout.readline():
         if text in line:
-            return
+            return line
     raise AssertionError(f"it ended without saying {text!r}")
