@@ -35,7 +35,15 @@ def missing_secrets() -> list[str]:
     return [name for name in SECRETS if not os.environ.get(name) and not os.environ.get(f"{name}_FILE")]
 
 
+# What gunicorn calls WORKER_BOOT_ERROR: its master ends as well. After any other exit code of a worker it starts the
+# next one, for ever.
+WILL_NEVER_START = 3
+
+
 def refuse_missing_secrets() -> None:
     """End the process with one line that says what to set. Called by the servers, never by settings."""
     if missing := missing_secrets():
-        sys.exit("payonce: set " + "; ".join(f"{name} ({SECRETS[name]})" for name in missing))
+        text = "payonce: set " + "; ".join(f"{name} ({SECRETS[name]})" for name in missing)
+        sys.stderr.write(f"{text}\n")  # at once, so that lines of several workers do not mix
+        sys.stderr.flush()
+        sys.exit(WILL_NEVER_START)
