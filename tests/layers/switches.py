@@ -103,7 +103,7 @@ class ForgetfulGateway(StripeGateway):
     """What a checkout without gateway idempotency does (FAILURES 26, 47)."""
 
     def create_intent(self, params: dict[str, Any], key: str, deadline: Deadline, calls: list[Call]) -> Intent:
-        return super().create_intent(params, _forgotten(), deadline, calls)
+        return super().create_intent(params, _forgotten("create"), deadline, calls)
 
     def confirm_intent(
         self, intent_id: str, params: dict[str, Any], key: str, deadline: Deadline, calls: list[Call]
@@ -116,11 +116,12 @@ class ForgetfulGateway(StripeGateway):
             "metadata": opened.metadata,
         }
         fresh = self.create_intent(again, key, deadline, calls)
-        return super().confirm_intent(fresh.id, params, _forgotten(), deadline, calls)
+        return super().confirm_intent(fresh.id, params, _forgotten("confirm"), deadline, calls)
 
 
-def _forgotten() -> str:
-    return f"{settings.PAYMENT_ENV}:forgotten:{new_id()}"
+def _forgotten(call: str) -> str:
+    """A key that the gateway lets through as one of ours, and that nobody can send again."""
+    return f"{settings.PAYMENT_ENV}:{call}:{new_id()}"
 
 
 # --- goods (docs/guarantees.md) ---------------------------------------------------------------------------------------

@@ -129,8 +129,8 @@ def test_it_does_not_stop_a_charge_made_outside_our_rows(off, book):
     card = {"payment_method": "pm_card_visa", "return_url": "http://127.0.0.1/"}
     give_back_connections()
 
-    elsewhere = gateway().create_intent(params, "", Deadline(5), [])
-    gateway().confirm_intent(elsewhere.id, card, "", Deadline(5), [])
+    elsewhere = gateway().create_intent(params, "elsewhere:create:1", Deadline(5), [])
+    gateway().confirm_intent(elsewhere.id, card, "elsewhere:confirm:1", Deadline(5), [])
 
     assert len(book.succeeded(order.pk)) == 2
     assert Payment.objects.get(order=order).captured_minor == order.total_minor  # our rows know of one
