@@ -52,6 +52,16 @@ def reason_text(reason: str) -> str:
     return REASONS[reason] if reason == OTHER_AMOUNT else f"You were not charged. {REASONS[reason]}"
 
 
+def released_text(attempt: Attempt) -> str:
+    """Of a press of which nothing was sent. Of a payment whose rows were lost nobody knows yet what was before it."""
+    if attempt.payment.key_spent_at is not None and not attempt.payment.is_over:
+        return (
+            "We are finding out whether this order was paid before. Nothing was sent now, and you will not be charged"
+            " twice. Please try again in a while."
+        )
+    return "Our payment provider cannot be reached. Nothing was sent and you were not charged. Please try again."
+
+
 def press_body(attempt: Attempt, next_action: dict[str, Any] | None = None) -> bytes:
     """The body of 201 and 202."""
     paid = attempt.outcome == Outcome.SUCCEEDED

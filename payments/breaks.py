@@ -28,6 +28,7 @@ PLAIN = (
 # Who found a break (`evidence["found_by"]`), where a rule of ours says when it is gone.
 BY_SWEEP = "sweep"
 BY_BOOKS = "books"  # our own rows contradict each other; the break's subject is the order, or the product's sku
+BY_CREATE = "create"  # pay: Stripe knows a create key that our rows do not, and nobody finds its intent
 LATE_MONEY = "late money"  # settle: it came after the order was given up, and goes back by itself
 REFUND_FAILED = "refund"  # refund: it failed, perhaps after it had succeeded
 GOODS = BREAK_OF_GOODS  # refund: the order is paid again, and its goods were sold meanwhile

@@ -51,8 +51,8 @@ def times_fit_together(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -
             "payments.E007",
         ),
         (
-            settings.OPEN_LEASE > settings.CREATE_TIMEOUT + TEN_SECONDS,
-            "OPEN_LEASE must exceed CREATE_TIMEOUT by 10 s.",
+            settings.CREATE_TIMEOUT + max(TEN_SECONDS, settings.SEEK_TIMEOUT) < settings.OPEN_LEASE,
+            "OPEN_LEASE must exceed CREATE_TIMEOUT by 10 s, and by SEEK_TIMEOUT.",
             "payments.E008",
         ),
         (

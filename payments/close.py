@@ -148,16 +148,15 @@ def give_up_payment(order_id: str, asked_by: Asker) -> bool:
         live = _locked_live_attempt(order)
         if live is not None and live.lease_runs:
             return False
-        # Nobody was ever told of this intent, if there is one: the sweep cancels it.
-        unheard = Payment.objects.filter(order=order, phase=Payment.Phase.OPENING, intent_id=None)
+        # Nobody was ever told of this intent, if there is one: the sweep cancels it. One that was lost may be paid.
+        unheard = Payment.objects.filter(order=order, phase=Payment.Phase.OPENING, intent_id=None, key_spent_at=None)
         if unheard.update(phase=Payment.Phase.ABANDONED, locked_until=None):
             _release_started(order)
         charging = Payment.objects.filter(order=order).exclude(phase__in=(*Payment.OVER, Payment.Phase.SUCCEEDED))
-        charging.update(phase=Payment.Phase.CLOSING)
-        payment = charging.first()
-    if payment is None:
-        return True
-    end_payment(payment, asked_by)
+        charging.exclude(intent_id=None).update(phase=Payment.Phase.CLOSING)
+        payment = charging.exclude(intent_id=None).first()
+    if payment is not None:
+        end_payment(payment, asked_by)
     return not charging.exists()
 
 

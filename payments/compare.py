@@ -29,6 +29,7 @@ from payments.models import NOT_GIVEN, Asker, Break, Payment, PaymentEvent, Refu
 from payments.pace import Pace
 from payments.rebuild import rebuild_payment
 from payments.refund import follow_refunds
+from payments.seek import is_of, take_intent
 from payments.settle import all_went_back, called
 
 log = structlog.get_logger(__name__)
@@ -121,12 +122,31 @@ def judge_intents(round_: Round, page: list[Intent]) -> Iterator[Verdict]:
         settled = payment is not None and payment.phase == Payment.Phase.SUCCEEDED
         taken = intent.status == "succeeded"
         owner = payment or by_pk.get(intent.metadata.get("payment", ""))
+        if payment is None and owner is not None and _give_back(round_, owner, intent):
+            payment = owner
         if payment is not None and settled and taken and _equal(payment, intent):
             yield Verdict(_about(intent))
         elif (taken or settled) and not _is_being_paid(payment, intent.created):
             yield from _look_closer(round_, intent.id)
         elif intent.status in _UNCONFIRMED and owner is not None and owner.phase == Payment.Phase.ABANDONED:
             _cancel_orphan(round_, owner, intent)
+
+
+def _give_back(round_: Round, owner: Payment, intent: Intent) -> bool:
+    """Whether a payment that lost its intent has it again (crash point C22), whatever became of that. One that is being
+    opened right now learns it by itself."""
+    lost = owner.phase == Payment.Phase.OPENING and owner.intent_id is None and is_of(owner, intent)
+    if not lost or round_.dry_run or _is_young(intent.created):
+        return False
+    try:
+        given = take_intent(owner, intent, Asker.SWEEP)
+    except RowBusy as error:
+        log.info("not_judged", error=repr(error), intent=intent.id)
+        round_.put_off += 1
+        return False
+    round_.changed += given
+    log.warning("intent_given_back", order=owner.order_id, payment=owner.pk, intent=intent.id)
+    return given
 
 
 def _is_being_paid(payment: Payment | None, created: int) -> bool:

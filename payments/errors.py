@@ -11,9 +11,10 @@ class GatewayError(Exception):
 class NothingSent(GatewayError):
     """No send of this call can have arrived, or the gateway turned it away before running it. Nothing happened."""
 
-    def __init__(self, text: str, *, needs_staff: bool = False) -> None:
+    def __init__(self, text: str, *, needs_staff: bool = False, heard: bool = False) -> None:
         super().__init__(text)
         self.needs_staff = needs_staff  # 401, 403: our key is wrong
+        self.heard = heard  # the gateway answers, and yet this cannot be sent
 
 
 class Undecided(GatewayError):
@@ -47,7 +48,8 @@ class KeyInUse(GatewayError):
 
 
 class KeyReused(GatewayError):
-    """The same gateway key came with other parameters: a bug of ours, or a claim that was lost and made anew."""
+    """The same gateway key came before with other parameters: somebody has been here, and our rows may have lost it.
+    Never to be read as "there is nothing"."""
 
 
 @dataclass

@@ -80,6 +80,9 @@ class Payment(Leased):
     idempotency_key = models.CharField(max_length=255, unique=True)
     create_params = models.JSONField()
     first_sent_at = models.DateTimeField(null=True, blank=True)
+    # When Stripe said that the create key was used by a call that our rows do not know (seek.py): it is never sent
+    # again, and an intent that was found so is looked at before it is confirmed.
+    key_spent_at = models.DateTimeField(null=True, blank=True)
     intent_id = models.CharField(max_length=80, null=True, blank=True)  # noqa: DJ001 - NULLs do not collide
     amount_minor = models.PositiveBigIntegerField()
     currency = models.CharField(max_length=3, choices=CURRENCY_CHOICES)
@@ -126,6 +129,11 @@ class Payment(Leased):
             ),
             models.Index(fields=["amount_minor", "-created_at"], name="payment_by_amount"),
             models.Index(fields=["first_sent_at"], condition=Q(phase="succeeded"), name="succeeded_payment_by_time"),
+            models.Index(
+                fields=["key_spent_at"],
+                condition=Q(phase="opening", key_spent_at__isnull=False),
+                name="payment_to_be_sought",
+            ),
         ]
         permissions = [
             ("reconcile_payment", "Can ask Stripe now, and end what stays unknown"),

@@ -10,7 +10,7 @@ from typing import Any
 
 import structlog
 from django.conf import settings
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from orders.models import Order
@@ -28,7 +28,7 @@ from payments.errors import (
     Undecided,
     WrongState,
 )
-from payments.gateways.base import Call, gateway
+from payments.gateways.base import Call, Intent, gateway
 from payments.gateways.transport import Deadline
 from payments.leases import Lease, end_lease, take_lease, taken_over
 from payments.models import (
@@ -44,6 +44,7 @@ from payments.models import (
     payment_id,
 )
 from payments.row_lock import give_back_connections, locked_order
+from payments.seek import find_intent
 from payments.settle import Finding, tell_calls
 from payments.stopped import count_replay
 from shop.counters import count_duplicate
@@ -52,6 +53,8 @@ from shop.idempotency import refuse_other_body
 from shop.problems import Problem
 
 log = structlog.get_logger(__name__)
+
+CONFIRMABLE = ("requires_payment_method", "requires_confirmation")
 
 
 @dataclass(frozen=True)
@@ -293,7 +296,7 @@ def open_payment(payment: Payment, deadline: Deadline, calls: list[Call], asked_
     while payment.phase == Payment.Phase.OPENING:
         lease = take_lease(payment, settings.OPEN_LEASE, asked_by=asked_by)
         if lease is not None:
-            return _create_intent(payment, lease, deadline, calls)
+            return _create_intent(payment, lease, deadline, calls, asked_by)
         if waited.seconds_left <= 0:
             raise NothingSent("the payment is being opened by somebody else")
         give_back_connections()
@@ -304,19 +307,17 @@ def open_payment(payment: Payment, deadline: Deadline, calls: list[Call], asked_
     return payment
 
 
-def _create_intent(payment: Payment, lease: Lease, deadline: Deadline, calls: list[Call]) -> Payment:
+def _create_intent(
+    payment: Payment, lease: Lease, deadline: Deadline, calls: list[Call], asked_by: Asker = Asker.SHOPPER
+) -> Payment:
     payment.refresh_from_db()
     if payment.intent_id is not None:
         end_lease(lease)
         return payment
-    if payment.first_sent_at is None:
-        payment.first_sent_at = timezone.now()
-        ours = Payment.objects.filter(pk=payment.pk, lease_token=lease.token, phase=Payment.Phase.OPENING)
-        if not ours.update(first_sent_at=payment.first_sent_at):
-            raise NothingSent("the payment was given up before it was opened")
-    elif timezone.now() - payment.first_sent_at > settings.GATEWAY_KEY_SAFE_AGE:
-        _abandon(payment, lease)
-        raise NothingSent("the create key is too old to be sent again")
+    if payment.key_spent_at is not None:
+        return _find_again(payment, lease, deadline, asked_by)
+    ours = Payment.objects.filter(pk=payment.pk, lease_token=lease.token, phase=Payment.Phase.OPENING)
+    _mark_sending(payment, lease, ours)
     give_back_connections()
     try:
         intent = gateway().create_intent(payment.create_params, payment.idempotency_key, deadline, calls)
@@ -327,25 +328,52 @@ def _create_intent(payment: Payment, lease: Lease, deadline: Deadline, calls: li
         else:
             end_lease(lease)
         raise NothingSent(f"create: {error}") from error
+    except KeyReused:
+        # Somebody has been here, and our rows do not know: it may have been paid. Never a reason for another payment.
+        ours.update(key_spent_at=timezone.now())
+        return _find_again(payment, lease, deadline, asked_by)
     except GatewayError as error:
         log.error("create_refused", payment=payment.pk, order=payment.order_id, error=repr(error))
         _abandon(payment, lease)
         raise NothingSent(f"create: {error!r}") from error
     count_replay(payment.order_id, calls)
-    Payment.objects.filter(pk=payment.pk, lease_token=lease.token, phase=Payment.Phase.OPENING).update(
-        intent_id=intent.id, phase=Payment.Phase.OPEN, locked_until=None
-    )
+    ours.update(intent_id=intent.id, phase=Payment.Phase.OPEN, locked_until=None)
     payment.refresh_from_db()
     if payment.phase != Payment.Phase.OPEN:
         raise NothingSent(f"the payment is {payment.phase}")
     return payment
 
 
+def _mark_sending(payment: Payment, lease: Lease, ours: QuerySet[Payment]) -> None:
+    """Commit that the create is sent, and when first.
+
+    Raises:
+        NothingSent: it must not be: the payment was given up, or Stripe may have forgotten its key.
+    """
+    if payment.first_sent_at is None:
+        payment.first_sent_at = timezone.now()
+        if not ours.update(first_sent_at=payment.first_sent_at):
+            raise NothingSent("the payment was given up before it was opened")
+    elif timezone.now() - payment.first_sent_at > settings.GATEWAY_KEY_SAFE_AGE:
+        _abandon(payment, lease)
+        raise NothingSent("the create key is too old to be sent again")
+
+
+def _find_again(payment: Payment, lease: Lease, deadline: Deadline, asked_by: Asker) -> Payment:
+    """The payment with the intent that was created in its name before its rows were lost (seek.py)."""
+    try:
+        payment = find_intent(payment, deadline, asked_by)
+    finally:
+        end_lease(lease)
+    if payment.phase != Payment.Phase.OPEN:
+        raise NothingSent(f"the payment is {payment.phase}", heard=True)
+    return payment
+
+
 def _abandon(payment: Payment, lease: Lease) -> None:
     """This create will never give an intent of ours: the next payment takes its place."""
-    Payment.objects.filter(pk=payment.pk, lease_token=lease.token, intent_id=None).update(
-        phase=Payment.Phase.ABANDONED, locked_until=None
-    )
+    ours = Payment.objects.filter(pk=payment.pk, lease_token=lease.token, intent_id=None, key_spent_at=None)
+    ours.update(phase=Payment.Phase.ABANDONED, locked_until=None)
 
 
 def open_ahead(order_id: str) -> None:
@@ -378,22 +406,42 @@ def confirm(claimed: Claimed) -> Finding:
     attempt = claimed.attempt
     try:
         payment = open_payment(attempt.payment, claimed.deadline, claimed.calls)
+        seen = _seen_before(payment, claimed) if payment.key_spent_at else None
     except NothingSent as error:
         log.warning("payment_not_opened", order=attempt.order_id, error=str(error))
-        return Finding(outcome=Outcome.RELEASED, calls=tuple(claimed.calls))
-    _commit_confirming(claimed, payment)
+        return Finding(outcome=Outcome.RELEASED, heard=error.heard, calls=tuple(claimed.calls))
+    _commit_confirming(claimed, payment, seen)
+    if seen is not None and seen.status not in CONFIRMABLE:
+        return Finding(seen, calls=tuple(claimed.calls))
     give_back_connections()
     return send_confirm(attempt, payment, claimed.deadline, claimed.calls)
 
 
-def _commit_confirming(claimed: Claimed, payment: Payment) -> None:
-    """started -> confirming, fenced, and only while the order may still be paid (RULES R60). Renews the lease."""
+def _seen_before(payment: Payment, claimed: Claimed) -> Intent:
+    """An intent that our rows had lost, as it is now: who confirmed it then, and what came of that, only it can tell.
+
+    Raises:
+        NothingSent: it cannot be seen now, and must not be confirmed unseen.
+    """
+    give_back_connections()
+    intent = look_at_intent(payment, claimed.deadline, claimed.calls).intent
+    if intent is None:
+        raise NothingSent("an intent that was lost could not be looked at")
+    return intent
+
+
+def _commit_confirming(claimed: Claimed, payment: Payment, seen: Intent | None = None) -> None:
+    """started -> confirming, fenced, and only while the order may still be paid (RULES R60). Renews the lease.
+
+    Args:
+        seen: the intent of lost rows, whose charge up to now is none of this press.
+    """
     attempt = claimed.attempt
     with locked_order(attempt.order_id) as order:
         if order.status != Order.Status.PENDING or order.is_closing:
             raise StaleLease("the order is paid or closing")
         charges = Attempt.objects.filter(payment=payment, charge_id__isnull=False).order_by("-number")
-        before = charges.values_list("charge_id", flat=True).first() or ""
+        before = (seen and seen.charge_id) or charges.values_list("charge_id", flat=True).first() or ""
         won = Attempt.objects.filter(
             pk=attempt.pk, lease_token=claimed.lease.token, phase=Attempt.Phase.STARTED, payment__phase="open"
         ).update(phase=Attempt.Phase.CONFIRMING, latest_charge_before=before, locked_until=_lease_end())

@@ -4,15 +4,12 @@ Only what the intent's metadata proves: it names our order, and a payment whose 
 the order's exact amount and currency; and no other payment of the order may charge it.
 """
 
-import datetime
-
-from django.db.models import F
-
 from orders.models import Order
 from payments.gateways.base import Intent
-from payments.models import Asker, Payment, PaymentEvent, payment_id
+from payments.models import Asker, Payment, payment_id
 from payments.pay import new_payment
 from payments.row_lock import again_on_conflict, locked_order
+from payments.seek import give_intent
 
 _MOST_PAYMENTS = 50  # of one order; each but the first follows one that was given up
 
@@ -27,20 +24,7 @@ def rebuild_payment(order_id: str, intent: Intent) -> bool:
         if Payment.objects.filter(order=order).exclude(phase__in=Payment.OVER).exclude(n=n).exists():
             return False
         payment = Payment.objects.filter(order=order, n=n).first() or new_payment(order, n)
-        # A row that was there has lost its intent only; whoever opens it right now finds his token outdated.
-        without_intent = Payment.objects.filter(pk=payment.pk, phase=Payment.Phase.OPENING, intent_id=None)
-        if not without_intent.update(
-            intent_id=intent.id,
-            phase=Payment.Phase.OPEN,
-            first_sent_at=datetime.datetime.fromtimestamp(intent.created, datetime.UTC),
-            lease_token=F("lease_token") + 1,
-            locked_until=None,
-        ):
-            return False
-        PaymentEvent.objects.create(
-            order=order, payment=payment, kind="rebuilt", to_state="open", asked_by=Asker.SWEEP, note=intent.id
-        )
-        return True
+        return give_intent(order, payment, intent, Asker.SWEEP)
 
 
 def _number_of(order: Order, intent: Intent) -> int | None:

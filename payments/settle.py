@@ -54,6 +54,7 @@ class Finding:
         reason: ours, for the shopper; `decline_code` is Stripe's, for staff.
         charge_id: the failed charge that a decline named.
         event_key: the gateway key that a webhook event of a failed payment carries (proof d).
+        heard: the gateway answers, though it said nothing of this press; for the circuit breaker.
     """
 
     intent: Intent | None = None
@@ -63,12 +64,13 @@ class Finding:
     charge_id: str = ""
     stored_5xx: bool = False
     event_key: str = ""
+    heard: bool = False
     calls: tuple[Call, ...] = ()
 
     @property
     def was_answered(self) -> bool:
         """Whether the gateway said anything about this press; for the circuit breaker."""
-        return self.intent is not None or self.outcome in (Outcome.DECLINED, Outcome.FAILED)
+        return self.heard or self.intent is not None or self.outcome in (Outcome.DECLINED, Outcome.FAILED)
 
 
 @again_on_conflict

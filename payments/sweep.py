@@ -26,6 +26,7 @@ from payments.gateways.base import SeenDispute, Window, gateway
 from payments.gateways.transport import Deadline
 from payments.heartbeats import beat
 from payments.models import Asker, Break, Dispute, Heartbeat, Payment
+from payments.seek import seek_lost
 from shop.problems import Problem
 
 log = structlog.get_logger(__name__)
@@ -203,6 +204,8 @@ def end_round(round_: Swept) -> None:
         _reread(round_, found)
     for dispute in Dispute.objects.undecided().select_related("payment")[:_REREAD_AT_MOST]:
         _reread_dispute(round_, dispute)
+    if not round_.dry_run:
+        round_.changed += seek_lost()
 
 
 def _reread(round_: Swept, found: Break) -> None:

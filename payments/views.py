@@ -198,7 +198,7 @@ def _answer(attempt: Attempt, intent: Intent | None) -> HttpResponse:
     if attempt.outcome == Outcome.RELEASED:
         raise Problem(
             "unavailable",
-            "Our payment provider cannot be reached. Nothing was sent and you were not charged. Please try again.",
+            answers.released_text(attempt),
             RETRY_AFTER_SECONDS,
             {"order": attempt.order_id, "payment_status": attempt.payment_status},
         )

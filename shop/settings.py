@@ -234,6 +234,7 @@ PAYMENT_ENV = env.str("PAYMENT_ENV", "dev" if DEBUG else "live")  # prefix of ev
 CREATE_TIMEOUT = timedelta(seconds=5)  # Stripe: creating an intent asks no bank
 CONFIRM_TIMEOUT = timedelta(seconds=20)  # card calls need more than 5 s
 LOOK_TIMEOUT = timedelta(seconds=5)  # reading an intent
+SEEK_TIMEOUT = timedelta(seconds=8)  # all pages of a search for one lost intent; with a create within OPEN_LEASE
 LIST_TIMEOUT = timedelta(seconds=20)  # a page of a hundred objects
 PRESS_BUDGET = timedelta(seconds=28)  # all calls of one press, all tries
 LEASE = timedelta(seconds=60)  # longer than any holder can live

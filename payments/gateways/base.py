@@ -172,7 +172,9 @@ class Gateway(Protocol):
     # Whole windows of the gateway's book, newest first, one page of at most 100 at a time: each page is one request,
     # made when it is asked for. They belong to no order's story. A list shows what was written before it was asked.
 
-    def list_intents(self, window: Window) -> Iterator[list[Intent]]: ...
+    def list_intents(self, window: Window, deadline: Deadline | None = None) -> Iterator[list[Intent]]:
+        """`deadline`: of all pages together; without one each page has its own time."""
+        ...
 
     def list_charges(self, window: Window) -> Iterator[list[SeenCharge]]: ...
 

@@ -198,8 +198,10 @@ class StripeGateway:
         )
         return [_dispute(one) for one in answer.data]
 
-    def list_intents(self, window: Window) -> Iterator[list[Intent]]:
-        return self._pages("list intents", self._client.v1.payment_intents.list, _created(window), _intent)
+    def list_intents(self, window: Window, deadline: Deadline | None = None) -> Iterator[list[Intent]]:
+        return self._pages(
+            "list intents", self._client.v1.payment_intents.list, _created(window), _intent, deadline=deadline
+        )
 
     def list_charges(self, window: Window) -> Iterator[list[SeenCharge]]:
         return self._pages("list charges", self._client.v1.charges.list, _created(window), _seen_charge)
@@ -235,7 +237,8 @@ class StripeGateway:
         """
         while True:
             send = functools.partial(fetch, dict(params))
-            page_deadline = deadline or Deadline(settings.LIST_TIMEOUT.total_seconds())
+            seconds = settings.LIST_TIMEOUT.total_seconds()
+            page_deadline = deadline.within(seconds) if deadline else Deadline(seconds)
             answer = self._call(operation, "", page_deadline, [] if calls is None else calls, send)
             yield [parse(one) for one in answer.data]
             if not answer.has_more or not answer.data:
