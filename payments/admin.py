@@ -20,6 +20,7 @@ from payments.desk.offers import NEEDS
 from payments.desk.payment_page import at_stripe, payment_page
 from payments.desk.questions import MOST_CHOSEN, ask_about
 from payments.desk.runbook import page_names, read_page
+from payments.missing import ends_here
 from payments.models import Attempt, Break, Payment, RefundProposal, WebhookEvent
 from payments.webhooks import ours_alone
 from shop.money import money_text
@@ -282,6 +283,8 @@ def _ways_of(found: Break) -> list[tuple[str, str, str]]:
         ways.insert(0, ("refund duplicate", "refund-duplicate", "Give the second charge back"))
     if found.kind == Break.Kind.AMOUNT and found.charge_id is not None:
         ways.insert(0, ("refund mismatch", "refund-mismatch", "Give the other amount back"))
+    if ends_here(found):
+        ways.insert(0, ("end missing", "end-missing", "End the payment that Stripe does not know"))
     return ways
 
 

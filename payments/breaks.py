@@ -6,7 +6,7 @@
 from dataclasses import dataclass, field
 
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from orders.goods import BREAK_OF_GOODS
@@ -67,6 +67,28 @@ class Difference:
             currency=self.currency,
             evidence={"found_by": BY_SWEEP, "proposal": self.proposal, **self.evidence, **self.says},
         )
+
+
+def missing_at_gateway(payment: Payment) -> Difference:
+    """A payment of ours, paid or still open, of an intent that Stripe does not know."""
+    assert payment.intent_id is not None
+    paid = payment.phase == Payment.Phase.SUCCEEDED
+    proposal = (
+        "Stripe does not have this intent: is it another account's, or did the row come from elsewhere?"
+        if paid
+        else "Stripe does not know this open payment: was the key or the account changed? Put the right key back. If"
+        " there is none, look for the money in the old account, and end the payment here."
+    )
+    return Difference(
+        kind=Break.Kind.MISSING_GATEWAY,
+        subject=payment.intent_id,
+        order=payment.order,
+        payment=payment,
+        amount_minor=payment.captured_minor if paid else payment.amount_minor,
+        currency=payment.currency,
+        proposal=proposal,
+        evidence={"intent": payment.intent_id, "charge": payment.charge_id or ""},
+    )
 
 
 def open_break(difference: Difference) -> Break:
@@ -182,6 +204,14 @@ def resolve_given_back(charge: Charge) -> None:
         charge=charge, kind__in=[Break.Kind.DOUBLE_CHARGE, Break.Kind.AMOUNT], resolved_at=None
     )
     about.update(resolved_at=timezone.now(), resolved_by="refund", note="all of it has gone back")
+
+
+def resolve_given_up(payment: Payment, by: str, reason: str) -> None:
+    """Staff have ended a payment that Stripe does not know. In the transaction that ends it."""
+    found = Break.objects.filter(payment=payment, resolved_at=None).filter(
+        Q(kind=Break.Kind.MISSING_GATEWAY) | Q(kind=Break.Kind.MISSING_LOCAL, evidence__found_by=BY_CREATE)
+    )
+    found.update(resolved_at=timezone.now(), resolved_by=by, note=reason[:400], accepted=True)
 
 
 def resolve_repaid(payment: Payment) -> None:

@@ -13,7 +13,17 @@ from django.conf import settings
 from django.db.models import Exists, OuterRef, QuerySet
 
 from orders.models import Order
-from payments.errors import GatewayError, Invalid, KeyReused, NothingSent, RowBusy, StaleLease, Undecided, WrongState
+from payments.errors import (
+    GatewayError,
+    Invalid,
+    KeyReused,
+    Missing,
+    NothingSent,
+    RowBusy,
+    StaleLease,
+    Undecided,
+    WrongState,
+)
 from payments.gateways.base import Call, gateway
 from payments.gateways.transport import Deadline
 from payments.leases import take_lease
@@ -206,6 +216,9 @@ def cancel_intent(payment: Payment, deadline: Deadline, calls: list[Call]) -> Fi
         intent = gateway().cancel_intent(payment.intent_id, payment.cancel_key, deadline, calls)
         count_replay(payment.order_id, calls)
         return Finding(intent, calls=tuple(calls))
+    except Missing:
+        Payment.objects.filter(pk=payment.pk, cancels=payment.cancels).update(cancels=payment.cancels + 1)
+        return Finding(outcome=Outcome.UNKNOWN, missing=True, calls=tuple(calls))
     except (WrongState, Invalid, KeyReused):
         Payment.objects.filter(pk=payment.pk, cancels=payment.cancels).update(**payment.next_cancel())
         give_back_connections()

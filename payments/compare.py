@@ -17,12 +17,12 @@ from django.db.models import Q
 from django.utils import timezone
 
 from orders.models import Order
-from payments.breaks import BY_SWEEP, Difference, open_break, resolve_breaks
+from payments.breaks import BY_SWEEP, Difference, missing_at_gateway, open_break, resolve_breaks
 from payments.charges import payments_of_charges
 from payments.close import give_up_payment
 from payments.complete import ask_stripe
 from payments.duplicates import double_charge
-from payments.errors import GatewayError, Invalid, RowBusy
+from payments.errors import GatewayError, Missing, RowBusy
 from payments.gateways.base import Call, Intent, SeenCharge, SeenRefund, gateway
 from payments.gateways.transport import Deadline
 from payments.models import NOT_GIVEN, Asker, Break, Payment, PaymentEvent, Refund
@@ -445,26 +445,13 @@ def _adopt(round_: Round, payment: Payment) -> None:
 
 
 def judge_missing(round_: Round, payment: Payment) -> Verdict:
-    """A payment of ours that succeeded, and that no list showed. Asked for by its intent's id: clocks differ."""
+    """A payment of ours that no list showed, or Stripe did not know. Asked for by its intent's id: clocks differ."""
     assert payment.intent_id is not None
     round_.pace.step()
     try:
         intent = gateway().retrieve_intent(payment.intent_id, _looking(), [])
-    except Invalid as error:
-        if error.code != "resource_missing":
-            raise
-        proposal = "Stripe does not have this intent: is it another account's, or did the row come from elsewhere?"
-        difference = Difference(
-            kind=Kind.MISSING_GATEWAY,
-            subject=payment.intent_id,
-            order=payment.order,
-            payment=payment,
-            amount_minor=payment.captured_minor,
-            currency=payment.currency,
-            proposal=proposal,
-            evidence={"intent": payment.intent_id, "charge": payment.charge_id or ""},
-        )
-        return Verdict((payment.intent_id,), difference)
+    except Missing:
+        return Verdict((payment.intent_id,), missing_at_gateway(payment))
     return Verdict(_about(intent), judge_intent(round_, intent) if ours_among([intent]) else None)
 
 

@@ -43,6 +43,11 @@ class Invalid(GatewayError):
     text: str
 
 
+class Missing(Invalid):
+    """The gateway does not know the very object that the call is about (404): another account or mode has it, or its
+    book was emptied. This call has done nothing; what an earlier one did is not known by it."""
+
+
 class KeyInUse(GatewayError):
     """Another of our requests with the same gateway key is inside right now."""
 

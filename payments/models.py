@@ -739,6 +739,11 @@ class Break(models.Model):
         return str(self.evidence.get("found_by", ""))
 
     @property
+    def is_about_a_key(self) -> bool:
+        """About a create key that Stripe knows, of a payment whose intent nobody finds (seek.py)."""
+        return self.kind == self.Kind.MISSING_LOCAL and self.found_by == "create"
+
+    @property
     def proposal(self) -> str:
         return str(self.evidence.get("proposal", ""))
 

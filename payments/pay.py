@@ -23,12 +23,13 @@ from payments.errors import (
     Invalid,
     KeyInUse,
     KeyReused,
+    Missing,
     NothingSent,
     StaleLease,
     Undecided,
     WrongState,
 )
-from payments.gateways.base import Call, Intent, gateway
+from payments.gateways.base import Call, Intent, gateway, is_token
 from payments.gateways.transport import Deadline
 from payments.leases import Lease, end_lease, take_lease, taken_over
 from payments.models import (
@@ -406,28 +407,28 @@ def confirm(claimed: Claimed) -> Finding:
     attempt = claimed.attempt
     try:
         payment = open_payment(attempt.payment, claimed.deadline, claimed.calls)
-        seen = _seen_before(payment, claimed) if payment.key_spent_at else None
     except NothingSent as error:
         log.warning("payment_not_opened", order=attempt.order_id, error=str(error))
         return Finding(outcome=Outcome.RELEASED, heard=error.heard, calls=tuple(claimed.calls))
-    _commit_confirming(claimed, payment, seen)
-    if seen is not None and seen.status not in CONFIRMABLE:
-        return Finding(seen, calls=tuple(claimed.calls))
+    if payment.key_spent_at is not None:
+        return _confirm_found(claimed, payment)
+    _commit_confirming(claimed, payment)
     give_back_connections()
     return send_confirm(attempt, payment, claimed.deadline, claimed.calls)
 
 
-def _seen_before(payment: Payment, claimed: Claimed) -> Intent:
-    """An intent that our rows had lost, as it is now: who confirmed it then, and what came of that, only it can tell.
-
-    Raises:
-        NothingSent: it cannot be seen now, and must not be confirmed unseen.
-    """
+def _confirm_found(claimed: Claimed, payment: Payment) -> Finding:
+    """An intent that our rows had lost: who confirmed it then, and what came of that, only it can tell. So it is never
+    confirmed unseen."""
     give_back_connections()
-    intent = look_at_intent(payment, claimed.deadline, claimed.calls).intent
-    if intent is None:
-        raise NothingSent("an intent that was lost could not be looked at")
-    return intent
+    finding = look_at_intent(payment, claimed.deadline, claimed.calls)
+    if finding.intent is None:
+        return replace(finding, outcome=Outcome.RELEASED)
+    _commit_confirming(claimed, payment, finding.intent)
+    if finding.intent.status not in CONFIRMABLE:
+        return finding
+    give_back_connections()
+    return send_confirm(claimed.attempt, payment, claimed.deadline, claimed.calls)
 
 
 def _commit_confirming(claimed: Claimed, payment: Payment, seen: Intent | None = None) -> None:
@@ -471,11 +472,7 @@ def send_confirm(attempt: Attempt, payment: Payment, deadline: Deadline, calls: 
             log.error("gateway_refuses_our_key", order=attempt.order_id, error=str(error))
         return Finding(outcome=Outcome.RELEASED, calls=tuple(calls))
     except Invalid as error:
-        about_token = error.param.split("[")[0] in ("payment_method", "confirmation_token")
-        if not about_token:
-            log.error("confirm_refused", order=attempt.order_id, code=error.code, param=error.param)
-        reason = "details-not-usable" if about_token else "refused"
-        return Finding(outcome=Outcome.FAILED, reason=reason, decline_code=error.code, calls=tuple(calls))
+        return _refused(attempt, error, calls)
     except Undecided as error:
         return Finding(outcome=Outcome.UNKNOWN, stored_5xx=error.stored_5xx, calls=tuple(calls))
     except (WrongState, KeyReused) as error:
@@ -492,11 +489,25 @@ def send_confirm(attempt: Attempt, payment: Payment, deadline: Deadline, calls: 
     return Finding(intent, calls=tuple(calls))
 
 
+def _refused(attempt: Attempt, error: Invalid, calls: list[Call]) -> Finding:
+    """A confirm that was not carried out: for its token, for its intent, or for a call of ours that is wrong."""
+    if isinstance(error, Missing):
+        # Of this press nothing can have been charged. What an earlier one of this payment came to stays as it is.
+        return Finding(outcome=Outcome.RELEASED, missing=True, calls=tuple(calls))
+    about_token = is_token(error.param)
+    if not about_token:
+        log.error("confirm_refused", order=attempt.order_id, code=error.code, param=error.param)
+    reason = "details-not-usable" if about_token else "refused"
+    return Finding(outcome=Outcome.FAILED, reason=reason, decline_code=error.code, calls=tuple(calls))
+
+
 def look_at_intent(payment: Payment, deadline: Deadline, calls: list[Call]) -> Finding:
     """Read the intent and let its state speak; not reaching Stripe leaves everything unknown."""
     assert payment.intent_id is not None
     try:
         intent = gateway().retrieve_intent(payment.intent_id, deadline, calls)
+    except Missing:
+        return Finding(outcome=Outcome.UNKNOWN, missing=True, calls=tuple(calls))
     except GatewayError:
         return Finding(outcome=Outcome.UNKNOWN, calls=tuple(calls))
     return Finding(intent, calls=tuple(calls))

@@ -12,7 +12,14 @@ from orders import ends
 from orders.attempts import OTHER_AMOUNT, took_other_amount
 from orders.models import Mail, Order
 from payments import answers
-from payments.breaks import LATE_MONEY, raise_to_give_back, resolve_breaks
+from payments.breaks import (
+    LATE_MONEY,
+    missing_at_gateway,
+    open_break,
+    raise_to_give_back,
+    resolve_breaks,
+    resolve_given_up,
+)
 from payments.charges import charge_of_intent, credited_charge, new_refund, note_charge
 from payments.errors import StaleLease
 from payments.gateways.base import Call, Intent
@@ -54,6 +61,8 @@ class Finding:
         reason: ours, for the shopper; `decline_code` is Stripe's, for staff.
         charge_id: the failed charge that a decline named.
         event_key: the gateway key that a webhook event of a failed payment carries (proof d).
+        missing: the gateway answers, and does not know the intent.
+        given_up: why a member of staff ends a payment that is missing.
         heard: the gateway answers, though it said nothing of this press; for the circuit breaker.
     """
 
@@ -64,13 +73,20 @@ class Finding:
     charge_id: str = ""
     stored_5xx: bool = False
     event_key: str = ""
+    missing: bool = False
+    given_up: str = ""
     heard: bool = False
     calls: tuple[Call, ...] = ()
 
     @property
     def was_answered(self) -> bool:
         """Whether the gateway said anything about this press; for the circuit breaker."""
-        return self.heard or self.intent is not None or self.outcome in (Outcome.DECLINED, Outcome.FAILED)
+        return self.heard or self.has_spoken or self.outcome in (Outcome.DECLINED, Outcome.FAILED)
+
+    @property
+    def has_spoken(self) -> bool:
+        """Whether the gateway said what it knows of the intent."""
+        return self.intent is not None or self.missing
 
 
 @again_on_conflict
@@ -107,7 +123,7 @@ def settle(
             case Outcome.SUCCEEDED:
                 attempt = _paid(order, payment_now, attempt, finding)
             case Outcome.CANCELED:
-                _canceled(order, payment_now, attempt)
+                _canceled(order, payment_now, attempt, phase=_over_as(finding))
             case Outcome.DECLINED | Outcome.FAILED if attempt:
                 _declined(order, attempt, verdict, finding)
             case Outcome.RELEASED if attempt:
@@ -116,6 +132,7 @@ def settle(
                 _still_open(attempt, verdict, finding, asked_by)
         after = attempt.payment_status if attempt else payment_now.phase
         _still_closing(order, payment_now, finding, asked_by, moved=before != after)
+        _follow_missing(payment_now, finding, asked_by, actor)
         _owe_finish_paying(order, before, after, asked_by)
         _tell(order, order_was, payment_now, attempt, finding.calls, before, after, asked_by, actor)
         if lease and lease.model is Payment:
@@ -135,6 +152,8 @@ def judge(attempt: Attempt | None, payment: Payment, finding: Finding) -> Outcom
         return Outcome.SUCCEEDED if equal else Outcome.UNKNOWN
     if intent is not None and intent.status == "canceled":
         return Outcome.CANCELED
+    if finding.missing and _ends_missing(attempt, payment, finding):
+        return Outcome.CANCELED
     if finding.outcome == Outcome.DECLINED:
         return Outcome.DECLINED
     if finding.outcome in (Outcome.RELEASED, Outcome.FAILED):
@@ -146,6 +165,15 @@ def judge(attempt: Attempt | None, payment: Payment, finding: Finding) -> Outcom
     if intent.status in ("requires_action", "processing"):
         return Outcome(intent.status)
     return Outcome.DECLINED if _proves_decline(attempt, finding, intent) else Outcome.UNKNOWN
+
+
+def _ends_missing(attempt: Attempt | None, payment: Payment, finding: Finding) -> bool:
+    """Whether a payment whose intent the gateway does not know is over: nobody can have been charged by a press of it,
+    and it was to end anyway; or staff say so, of the press that is in doubt."""
+    live = Attempt.objects.filter(payment=payment).live()
+    if finding.given_up:
+        return not live.exclude(pk=attempt.pk if attempt else "").exists()
+    return payment.phase == Payment.Phase.CLOSING and not live.exists()
 
 
 def _proves_decline(attempt: Attempt, finding: Finding, intent: Intent) -> bool:
@@ -288,13 +316,23 @@ def _late_money(order: Order, payment: Payment, intent: Intent) -> None:
     raise_break(Break.Kind.STATUS, intent.id, order, payment, payment.captured_minor, evidence)
 
 
+def _over_as(finding: Finding) -> Payment.Phase:
+    """Only the gateway cancels; what it does not know is abandoned."""
+    return Payment.Phase.ABANDONED if finding.missing else Payment.Phase.CANCELED
+
+
 def _canceled(
-    order: Order, payment: Payment, attempt: Attempt | None, reason: str = "started-over", charge_id: str = ""
+    order: Order,
+    payment: Payment,
+    attempt: Attempt | None,
+    reason: str = "started-over",
+    charge_id: str = "",
+    phase: Payment.Phase = Payment.Phase.CANCELED,
 ) -> None:
     """Stripe will never charge this intent (again): the slot is free, and what the shopper wished for can be done."""
     if payment.is_over or payment.phase == Payment.Phase.SUCCEEDED:
         return
-    payment.phase = Payment.Phase.CANCELED
+    payment.phase = phase
     payment.lease_token += 1
     payment.locked_until = None
     for column, value in payment.next_cancel().items():
@@ -390,7 +428,7 @@ def _still_open(attempt: Attempt, verdict: Outcome, finding: Finding, asked_by: 
     attempt.outcome = verdict
     attempt.was_pending = attempt.was_pending or verdict in (Outcome.REQUIRES_ACTION, Outcome.PROCESSING)
     attempt.stored_5xx = attempt.stored_5xx or finding.stored_5xx
-    if finding.intent is not None:
+    if finding.has_spoken:
         attempt.looked_at = attempt.order.read_at
         # Only the completer's own looks that reached Stripe climb its ladder: a page that polls must not use it up.
         attempt.looks += asked_by == Asker.COMPLETER
@@ -422,7 +460,7 @@ def _still_closing(order: Order, payment: Payment, finding: Finding, asked_by: A
     if moved:
         payment.next_look_at = None
     elif asked_by == Asker.COMPLETER:
-        payment.looks += finding.intent is not None  # a look that could not reach Stripe does not climb
+        payment.looks += finding.has_spoken  # a look that could not reach Stripe does not climb
         payment.next_look_at = order.read_at + rung(payment.looks)
     payment.save(update_fields=["looks", "next_look_at"])
 
@@ -431,6 +469,18 @@ def _owe_finish_paying(order: Order, before: str, after: str, asked_by: Asker) -
     """The shopper was left without an answer, and others have found out that nothing was charged: they hear of it."""
     if asked_by != Asker.SHOPPER and before in WITHOUT_ANSWER and after in DEAD and not took_other_amount(order):
         ends.owe_finish_paying(order, order.read_at)
+
+
+def _follow_missing(payment: Payment, finding: Finding, asked_by: Asker, actor: str) -> None:
+    """The break about an intent that the gateway does not know: opened by whoever meets that, gone when it is known
+    again. A shopper's press leaves that to the sweep."""
+    if finding.given_up:
+        resolve_given_up(payment, actor, finding.given_up)
+    elif finding.missing:
+        log.error("missing_gateway", order=payment.order_id, payment=payment.pk, intent=payment.intent_id)
+        open_break(missing_at_gateway(payment))
+    elif finding.intent is not None and asked_by != Asker.SHOPPER:
+        resolve_breaks([finding.intent.id], [Break.Kind.MISSING_GATEWAY], by=asked_by, note="Stripe knows it again")
 
 
 def _mismatch(order: Order, payment: Payment, attempt: Attempt | None, intent: Intent) -> Attempt | None:

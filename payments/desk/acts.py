@@ -21,6 +21,7 @@ from payments.desk.forms import ActForm, WithReason
 from payments.desk.offers import (
     why_not_cancel,
     why_not_end,
+    why_not_end_missing,
     why_not_leave,
     why_not_refund_of,
     why_not_resolve,
@@ -28,6 +29,7 @@ from payments.desk.offers import (
 )
 from payments.desk.once import Acting, Page, Told, payment_page
 from payments.duplicates import give_back
+from payments.missing import Ended, end_missing
 from payments.models import Asker, Attempt, Break, Outcome, Payment, Refund, WebhookEvent
 from payments.snapshot import money_snapshot
 from payments.webhooks import event_snapshot
@@ -291,6 +293,52 @@ def _give_back_page(found: Break, kind: Break.Kind, act: str, title: str) -> Pag
         "However often this is run, the money moves once.",
     ]
     return replace(shown, now=[*shown.now, ("Goes back", f"{named}: all that is left of it, {amount}")], will=will)
+
+
+@staff_page("payments.reconcile_payment")
+@act_page
+def end_missing_page(request: HttpRequest, pk: int) -> HttpResponse:
+    """Give up a payment that Stripe does not know; only a person can say that nothing was taken."""
+
+    def page() -> Page:
+        found = _break(pk)
+        shown = break_page(
+            found,
+            act="end missing",
+            title="End the payment that Stripe does not know",
+            button="End this payment",
+            will=[
+                "It asks Stripe once more: if Stripe knows the payment now, nothing is ended.",
+                "Else the payment is given up. A press that is in doubt ends, and the shopper is told: not charged.",
+                "So look first into the account that was used before: there must be no charge of this order.",
+                "The order is canceled or expires, if that was wished; else it can be paid anew.",
+                "The break is resolved with your name and reason.",
+            ],
+            why_not=why_not_end_missing(found),
+        )
+        if found.order is None:
+            return shown
+        order_id = found.order.pk
+        now = [*shown.now, *order_now(found.order)]
+        return replace(shown, now=now, snapshot=lambda: money_snapshot(order_id))
+
+    def carry_out(form: WithReason, act: Act) -> Told:
+        found = _break(pk)
+        ended = end_missing(found, form.note_text(), act.who.name, act)
+        nudge("orders.send_mails", found.order_id)
+        if ended is Ended.BUSY and act.is_done():  # a double click: the other one is at it
+            raise DoneAlready(act.form_key)
+        return _ENDED[ended]
+
+    return Acting(request, page, WithReason, carry_out).answer()
+
+
+_ENDED = {
+    Ended.ENDED: Told("The payment is ended."),
+    Ended.KNOWN: Told("Stripe knows it now, so nothing was ended. See what is so now.", messages.WARNING),
+    Ended.SILENT: Told("Stripe has not answered, so nothing was ended. Try it again.", messages.WARNING),
+    Ended.BUSY: Told("Somebody is at work on it, so nothing was ended. See what is so now.", messages.WARNING),
+}
 
 
 def _given_back(made: Refund | None, which: str) -> Told:

@@ -14,6 +14,7 @@ from orders.mail_truth import Say, what_to_say, why_never
 from orders.models import Mail, Order
 from payments.close import Wish
 from payments.duplicates import why_not_give_back
+from payments.missing import ends_here
 from payments.models import Asker, Attempt, AttemptQuerySet, Break, Payment, RefundProposal, WebhookEvent
 from payments.proposals import waiting_proposal
 from payments.refund import left_in_words, left_to_refund
@@ -33,6 +34,7 @@ NEEDS = {
     "withdraw refund": "payments.refund_payment",
     "refund duplicate": "payments.refund_payment",
     "refund mismatch": "payments.refund_payment",
+    "end missing": "payments.reconcile_payment",
     "cancel": "orders.cancel_order",
     "resolve break": "payments.resolve_break",
     "take on break": "payments.resolve_break",
@@ -101,6 +103,9 @@ def _break_offers(order: Order, viewer: Viewer) -> list[Offer]:
             label = f"Give the other amount back: {found.subject}"
             why_not = why_not_refund_of(found)
             made.append(_offer(viewer, "refund mismatch", label, "refund-mismatch", found.pk, why_not))
+        if ends_here(found):
+            label = f"End the payment that Stripe does not know: {found.subject}"
+            made.append(_offer(viewer, "end missing", label, "end-missing", found.pk, why_not_end_missing(found)))
         made.append(_offer(viewer, "take on break", f"Take this break on: {what}", "take-break", found.pk, ""))
         made.append(_offer(viewer, "resolve break", f"Resolve this break: {what}", "resolve-break", found.pk, ""))
     return made
@@ -188,6 +193,18 @@ def why_not_resolve(found: Break) -> str:
 def why_not_refund_of(found: Break) -> str:
     """Of a second charge (double_charge), or of another amount than the order's (amount)."""
     return why_not_give_back(found) or why_not_resolve(found)
+
+
+def why_not_end_missing(found: Break) -> str:
+    """Of a payment that Stripe does not know."""
+    if not ends_here(found) or found.payment is None:
+        return "No payment that Stripe does not know is named by it"
+    if (why_not := why_not_resolve(found)) != "":
+        return why_not
+    payment = Payment.objects.get(pk=found.payment_id)
+    if payment.is_over or payment.phase == Payment.Phase.SUCCEEDED:
+        return f"Its payment is {payment.phase}: there is nothing to end"
+    return _press_runs(Attempt.objects.filter(payment=payment).exclude(held_by=Asker.STAFF))
 
 
 def why_not_send(mail: Mail) -> str:

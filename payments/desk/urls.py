@@ -27,6 +27,7 @@ urlpatterns = [
     path("cancel-at-stripe/<slug:order_id>/", acts.cancel_at_stripe_page, name="cancel-at-stripe"),
     # Breaks, webhooks, mails.
     path("breaks/<int:pk>/resolve/", acts.resolve_break_page, name="resolve-break"),
+    path("breaks/<int:pk>/end/", acts.end_missing_page, name="end-missing"),
     path("breaks/<int:pk>/take/", acts.take_break, name="take-break"),
     path("webhooks/<slug:event_id>/replay/", acts.replay_event, name="replay-event"),
     path("mails/<int:pk>/again/", acts.send_mail_again, name="send-mail-again"),

@@ -195,6 +195,11 @@ class Gateway(Protocol):
         ...
 
 
+def is_token(param: str) -> bool:
+    """Whether a refusal's parameter is about the shopper's payment details, and not about our call."""
+    return param.split("[")[0] in ("payment_method", "confirmation_token")
+
+
 @cache
 def gateway() -> Gateway:
     """The gateway that settings name."""

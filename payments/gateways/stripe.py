@@ -20,7 +20,17 @@ from typing import Any, TypeVar
 import stripe
 from django.conf import settings
 
-from payments.errors import Declined, GatewayError, Invalid, KeyInUse, KeyReused, NothingSent, Undecided, WrongState
+from payments.errors import (
+    Declined,
+    GatewayError,
+    Invalid,
+    KeyInUse,
+    KeyReused,
+    Missing,
+    NothingSent,
+    Undecided,
+    WrongState,
+)
 from payments.gateways.base import (
     NO_ANSWER,
     Call,
@@ -31,6 +41,7 @@ from payments.gateways.base import (
     SeenDispute,
     SeenRefund,
     Window,
+    is_token,
     refuse_while_holding_database,
 )
 from payments.gateways.transport import Deadline, Transport
@@ -360,7 +371,9 @@ def _failure(error: stripe.StripeError) -> GatewayError:
     if code == "payment_intent_unexpected_state":
         return WrongState({"code": code})
     if 400 <= status < 500 and status != 409:
-        return Invalid(code, said.get("param") or "", str(said.get("message") or "")[:200])
+        param = said.get("param") or ""
+        missing = status == 404 and code == "resource_missing" and not is_token(param)
+        return (Missing if missing else Invalid)(code, param, str(said.get("message") or "")[:200])
     return Undecided(f"{status} {code}".strip(), stored_5xx=status == 500)
 
 

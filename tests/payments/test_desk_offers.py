@@ -117,3 +117,13 @@ def test_who_may_not_is_told_what_is_missing(book: Book) -> None:
     assert told["refund"] == "Finance does this"
     assert told["ask Stripe"] == "On-call does this"
     assert all(one.endswith(" does this") for one in told.values())
+
+
+def test_a_payment_that_stripe_does_not_know_can_be_ended_while_it_is_open(book: Book, boss: User) -> None:
+    order, client = placed_order()
+    press(client, order, token="pm_card_chargeDeclined")
+    payment = payment_of(order)
+    Break.objects.create(kind="missing_gateway", subject=intent_of(order), order=order, payment=payment, evidence={})
+    assert why_not(order, boss)["end missing"] == ""
+    press(client, order)
+    assert why_not(order, boss)["end missing"] == "Its payment is succeeded: there is nothing to end"
