@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("payments", "0016_a_break_has_one_name")]
+    dependencies = [("payments", "0017_products_that_were_doubled_are_named")]
 
     operations = [
         migrations.AddField("payment", "key_spent_at", models.DateTimeField(blank=True, null=True)),
