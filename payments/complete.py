@@ -13,7 +13,6 @@ import structlog
 from django.conf import settings
 from django.db import InterfaceError, OperationalError
 from django.db.models import F, Q, QuerySet
-from django.utils import timezone
 
 from orders.models import Order
 from payments.close import cancel_intent, end_payment, finish_closing, left_closing, wishes_due
@@ -44,6 +43,7 @@ def find_out(attempt: Attempt, deadline: Deadline, calls: list[Call]) -> Finding
     if intent is None or intent.status in ("succeeded", "canceled"):
         return finding
     verdict = judge(attempt, payment, finding)
+    give_back_connections()  # judging may have asked our rows
     if verdict == Outcome.UNKNOWN and _may_confirm_again(attempt):
         again = send_confirm(attempt, payment, deadline, calls)
         # It may have run before, so a refusal to run it now proves nothing.
@@ -65,7 +65,7 @@ def _may_confirm_again(attempt: Attempt) -> bool:
         and not attempt.stored_5xx
         and not attempt.order.is_closing
         and attempt.payment.phase == Payment.Phase.OPEN
-        and timezone.now() - attempt.claimed_at < settings.CONFIRM_AGAIN
+        and attempt.age < settings.CONFIRM_AGAIN
     )
 
 
@@ -73,7 +73,7 @@ def _must_end(attempt: Attempt, verdict: Outcome) -> bool:
     """Whether it is time for the definite act: cancel the intent."""
     giving_up = attempt.order.is_closing or attempt.payment.phase == Payment.Phase.CLOSING
     if verdict == Outcome.REQUIRES_ACTION:
-        return giving_up or timezone.now() - attempt.claimed_at > settings.ACTION_LIFE
+        return giving_up or attempt.age > settings.ACTION_LIFE
     return verdict == Outcome.UNKNOWN
 
 
@@ -97,7 +97,7 @@ def complete_attempt(attempt_id: str, asked_by: Asker, actor: str = "", act: Act
     if lease is None:
         return None
     # Read after the lease: a wish to close the order that came before it must be heard, for nobody confirms any more.
-    attempt = Attempt.objects.select_related("payment", "order").get(pk=attempt_id)
+    attempt = Attempt.objects.with_age().select_related("payment", "order").get(pk=attempt_id)
     if attempt.phase == Attempt.Phase.STARTED:
         # Nothing was sent, and nobody but the shopper's own key may go on from here.
         return _settle(attempt, lease, Finding(outcome=Outcome.RELEASED), asked_by, actor, act)
@@ -124,7 +124,7 @@ def cancel_at_stripe(order_id: str, asked_by: Asker, actor: str = "", act: Act |
     lease = take_lease(attempt, asked_by=asked_by, actor=actor) if attempt is not None else None
     if attempt is None or lease is None:
         return None
-    attempt = Attempt.objects.select_related("payment", "order").get(pk=attempt.pk)
+    attempt = Attempt.objects.with_age().select_related("payment", "order").get(pk=attempt.pk)
     try:
         if attempt.phase == Attempt.Phase.STARTED:
             return _settle(attempt, lease, Finding(outcome=Outcome.RELEASED), asked_by, actor, act)
@@ -188,12 +188,11 @@ def heal(order: Order, asked_by: Asker) -> Intent | None:
     if order.is_closing:
         finish_closing(order.pk, asked_by)
         return None
-    attempt = Attempt.objects.filter(order=order).undecided().first()
+    attempt = Attempt.objects.filter(order=order).undecided().with_age().first()
     if attempt is None:
         return None
-    age = timezone.now() - attempt.claimed_at
     overdue = {Outcome.UNKNOWN: settings.CONFIRM_AGAIN, Outcome.REQUIRES_ACTION: settings.ACTION_LIFE}
-    too_old = attempt.outcome in overdue and age > overdue[Outcome(attempt.outcome)]
+    too_old = attempt.outcome in overdue and attempt.age > overdue[Outcome(attempt.outcome)]
     if attempt.phase == Attempt.Phase.STARTED or attempt.stored_5xx or too_old:
         complete_attempt(attempt.pk, asked_by)
         return None

@@ -209,9 +209,14 @@ class AttemptQuerySet(models.QuerySet["Attempt"]):
         """Live, and not paid: somebody must still find out."""
         return self.exclude(outcome__in=(*DEAD, Outcome.SUCCEEDED))
 
+    def with_age(self) -> "AttemptQuerySet":
+        """For Attempt.age, by the database's clock."""
+        age = models.ExpressionWrapper(DatabaseClock() - F("claimed_at"), output_field=models.DurationField())
+        return self.annotate(age_now=age)
+
     def with_lease_state(self) -> "AttemptQuerySet":
-        """For Attempt.lease_runs, judged by the database's clock."""
-        return self.annotate(
+        """For Attempt.lease_runs and Attempt.age, judged by the database's clock."""
+        return self.with_age().annotate(
             lease_runs_now=models.ExpressionWrapper(
                 Q(locked_until__isnull=False, locked_until__gte=DatabaseClock()), output_field=models.BooleanField()
             )
@@ -307,6 +312,12 @@ class Attempt(Leased):
     def lease_runs(self) -> bool:
         """Whether somebody held it when it was read; only on rows from with_lease_state()."""
         return bool(getattr(self, "lease_runs_now"))  # noqa: B009 - an annotation
+
+    @property
+    def age(self) -> datetime.timedelta:
+        """How long ago it was claimed when it was read; only on rows from with_age()."""
+        age: datetime.timedelta = getattr(self, "age_now")  # noqa: B009 - an annotation
+        return age
 
     @property
     def is_live(self) -> bool:

@@ -74,7 +74,8 @@ def ask_order(request: HttpRequest, order_id: str) -> HttpResponse:
 
 def what_it_may_do(order: Order) -> str:
     """What asking may move of this order as it is now, in one sentence."""
-    attempt = Attempt.objects.filter(order=order).undecided().select_related("payment", "order").first()
+    undecided = Attempt.objects.filter(order=order).undecided().with_age()
+    attempt = undecided.select_related("payment", "order").first()
     if order.is_closing:
         return "The order is being given up: if Stripe has not charged, its payment is canceled there."
     if attempt is None:

@@ -8,9 +8,10 @@ from django.utils import timezone
 
 from orders.models import Order
 from payments.close import expire_due
-from payments.models import Attempt
+from payments.complete import complete_attempt
+from payments.models import Asker, Attempt
 from shop.problems import Problem
-from tests.book import Book
+from tests.book import CANCEL, CONFIRM, Book
 from tests.orders.making import make_guest, make_order, make_product
 from tests.payments.paying import client_of, placed_order, press
 
@@ -68,3 +69,21 @@ def test_the_same_purchase_again_is_asked_about_by_the_database_s_clock(book: Bo
     with time_machine.travel(real + off), pytest.raises(Problem) as refused:
         make_order((product, 1), shopper=shopper)
     assert refused.value.name == "bought-just-now"
+
+
+@pytest.mark.parametrize("off", OFF)
+@pytest.mark.parametrize(("minutes", "cancels"), [(9, 0), (11, 1)])
+def test_an_unknown_press_is_ended_by_the_database_s_clock(
+    book: Book, off: datetime.timedelta, minutes: float, cancels: int
+) -> None:
+    """Too early, and a press that could still be finished is lost; too late, and its shopper waits."""
+    real = timezone.now()
+    order, client = placed_order()
+    book.rule("reset", path=CONFIRM, when="before", times=4)
+    assert press(client, order).status_code == 202
+    claimed = real - datetime.timedelta(minutes=minutes)
+    Attempt.objects.update(claimed_at=claimed, locked_until=None, next_look_at=None)
+    with time_machine.travel(real + off):
+        complete_attempt(Attempt.objects.get().pk, Asker.COMPLETER)
+    assert len(book.calls(order.pk, CANCEL)) == cancels
+    assert len(book.succeeded(order.pk)) == 1 - cancels
