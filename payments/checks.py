@@ -8,6 +8,8 @@ from django.apps import AppConfig
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
 
+from shop.env import wrong_payment_env
+
 TEN_SECONDS = timedelta(seconds=10)
 
 
@@ -90,6 +92,15 @@ def stripe_is_meant(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> l
             Error("STRIPE_API_BASE is plain http.", hint="Use https, or loopback for tests.", id="payments.E012")
         )
     return errors
+
+
+@register(deploy=True)
+def the_shop_has_a_name_of_its_own(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """What is made at Stripe is known again by it, and keys are ours by it (shop.env says what it may be)."""
+    wrong = "" if settings.DEBUG else wrong_payment_env(settings.PAYMENT_ENV)
+    return (
+        [Error(f"{wrong}.", hint="Set PAYMENT_ENV, and never change it lightly.", id="payments.E014")] if wrong else []
+    )
 
 
 def _loopback() -> bool:

@@ -1,6 +1,7 @@
 """The environment: where every setting that differs between machines comes from (DESIGN section 9)."""
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -19,6 +20,7 @@ SECRETS = {
     "STRIPE_SECRET_KEY": "Stripe's secret key, sk_...",
     "STRIPE_PUBLISHABLE_KEY": "Stripe's publishable key, pk_...",
     "STRIPE_WEBHOOK_SECRET": "the signing secret of the webhook endpoint, whsec_... (several: separate by commas)",
+    "PAYMENT_ENV": "a name of this shop that no other on its Stripe account has, such as shop-example-live",
 }
 
 
@@ -40,10 +42,24 @@ def missing_secrets() -> list[str]:
 WILL_NEVER_START = 3
 
 
+def wrong_payment_env(name: str) -> str:
+    """Why PAYMENT_ENV cannot be this; empty if it can. It begins every key that we send to Stripe and is in all that we
+    make there: two shops on one account that share it would take each other's money for their own."""
+    if name in ("live", "prod", "production"):
+        return f"PAYMENT_ENV={name} is what any other shop on the account may be called: {SECRETS['PAYMENT_ENV']}"
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,40}", name):
+        return "PAYMENT_ENV is 1 to 40 letters, figures, dots, dashes and underscores"
+    return ""
+
+
 def refuse_missing_secrets() -> None:
     """End the process with one line that says what to set. Called by the servers, never by settings."""
+    text = ""
     if missing := missing_secrets():
         text = "payonce: set " + "; ".join(f"{name} ({SECRETS[name]})" for name in missing)
+    elif wrong := wrong_payment_env(env.str("PAYMENT_ENV")):
+        text = f"payonce: {wrong}"
+    if text:
         sys.stderr.write(f"{text}\n")  # at once, so that lines of several workers do not mix
         sys.stderr.flush()
         sys.exit(WILL_NEVER_START)

@@ -7,8 +7,11 @@ _REFERENCE_LETTERS = "23456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 
 def new_id() -> str:
-    """A public id: 24 random bytes (192 bits) as 32 URL-safe characters."""
-    return secrets.token_urlsafe(24)
+    """A public id: 24 random bytes (192 bits) as 32 URL-safe characters. None begins with a dash: on a command line it
+    would be read as an option."""
+    while (made := secrets.token_urlsafe(24)).startswith("-"):
+        pass
+    return made
 
 
 def new_pay_key() -> str:

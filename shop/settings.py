@@ -227,7 +227,7 @@ STRIPE_PAYMENT_PAGE = (
     else f"{STRIPE_API_BASE}/payments/{{id}}"
 )
 STRIPE_API_VERSION = "2026-10-28.endive"
-PAYMENT_ENV = env.str("PAYMENT_ENV", "dev" if DEBUG else "live")  # prefix of every gateway key, and in every metadata
+PAYMENT_ENV = env.str("PAYMENT_ENV", "dev" if DEBUG else "")  # begins every gateway key, and is in every metadata
 
 # --- Time: one table, checked at start by payments.checks (RULES R91) -----------------------------------------------
 

@@ -49,6 +49,16 @@ def test_a_broken_rule_is_refused_by_its_id(settings: Any, check: str) -> None:
         call_command("check")
 
 
+@pytest.mark.parametrize("name", ["", "live", "prod", "a:b"])
+def test_a_name_that_another_shop_may_have_is_refused_where_it_is_deployed(settings: Any, name: str) -> None:
+    settings.PAYMENT_ENV = name
+    assert [one.id for one in checks.the_shop_has_a_name_of_its_own(None)] == ["payments.E014"]
+    with pytest.raises(SystemCheckError, match=r"payments\.E014"):
+        call_command("check", "--deploy")
+    settings.DEBUG = True
+    assert checks.the_shop_has_a_name_of_its_own(None) == []
+
+
 def test_the_edges_are_allowed(settings: Any) -> None:
     settings.PRESS_BUDGET = 49 * SECOND
     settings.REDIS_LOCK_TTL = settings.LEASE

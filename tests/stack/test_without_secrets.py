@@ -60,6 +60,16 @@ def test_several_missing_secrets_are_named_together() -> None:
     assert "SECRET_KEY (" in output and "STRIPE_SECRET_KEY (" in output
 
 
+@pytest.mark.parametrize("name", ["live", "prod", "production", "shop:live", "a shop", "ä", "x" * 41])
+@pytest.mark.parametrize(
+    "command", [web_command(free_port()), worker_command(), beat_command()], ids=lambda one: one[2]
+)
+def test_a_name_that_is_not_the_shop_s_alone_is_refused(name: str, command: list[str]) -> None:
+    code, output = without("", command, PAYMENT_ENV=name)
+    assert (code, output.count("\n")) == (3, 1)
+    assert output.startswith("payonce: PAYMENT_ENV")
+
+
 def test_settings_and_manage_need_no_secret() -> None:
     done = subprocess.run(
         [sys.executable, "-c", "import django; django.setup(); import shop.celery"],
