@@ -60,7 +60,7 @@ class Member:
             self._wait(f"ended by itself ({_reason(code)})")
 
     def end(self) -> None:
-        if self.starts_at is None and self.child.poll() is None:
+        if self.child.poll() is None:
             self.stop(self.child)
 
     def _start_again(self) -> None:

@@ -103,6 +103,7 @@ def test_ctrl_c_works_although_a_shell_ignores_it_for_background_jobs(tmp_path: 
 def test_a_second_ctrl_c_does_not_wait_for_a_stubborn_child(run: Callable[..., Run]) -> None:
     running = run(STUBBORN)
     pids = running.wait_until_started(2)
+    wait_for_line(running, "started")
     running.program.send_signal(signal.SIGINT)
     wait_for_line(running, "Ending.")
     running.program.send_signal(signal.SIGINT)
