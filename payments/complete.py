@@ -66,6 +66,7 @@ def _may_confirm_again(attempt: Attempt) -> bool:
         and not attempt.order.is_closing
         and attempt.payment.phase == Payment.Phase.OPEN
         and attempt.age < settings.CONFIRM_AGAIN
+        and attempt.payment.asks_for_total_of(attempt.order)
     )
 
 

@@ -17,6 +17,10 @@ class NothingSent(GatewayError):
         self.heard = heard  # the gateway answers, and yet this cannot be sent
 
 
+class OtherAmount(NothingSent):
+    """A payment asks for another amount or currency than its order's total: nobody shall pay that one."""
+
+
 class Undecided(GatewayError):
     """Something was sent and the answer is not known: the charge may exist. Never to be read as "not charged"."""
 

@@ -151,6 +151,9 @@ class Payment(Leased):
     def is_over(self) -> bool:
         return self.phase in self.OVER
 
+    def asks_for_total_of(self, order: Order) -> bool:
+        return (self.amount_minor, self.currency) == (order.total_minor, order.currency)
+
     @property
     def env(self) -> str:
         """The PAYMENT_ENV under which this row was made. Whatever is sent or read back about it is judged by this one,

@@ -25,6 +25,7 @@ from payments.errors import (
     KeyReused,
     Missing,
     NothingSent,
+    OtherAmount,
     StaleLease,
     Undecided,
     WrongState,
@@ -90,6 +91,7 @@ def claim(order: Order, press: Press) -> Claimed:
     Raises:
         Problem: order-already-paid, order-closed, order-changed, request-in-progress, payment-in-progress,
             idempotency-key-reused, unavailable.
+        OtherAmount: the order's payment asks for another amount than its total.
     """
     attempts = list(
         Attempt.objects.filter(order=order)
@@ -114,6 +116,7 @@ def claim(order: Order, press: Press) -> Claimed:
     _refuse_other_total(order, press)
     refuse_while_broken(order.pk)
     payment = _payment_of(order)
+    _refuse_other_amount(order, payment)
     return _renew(mine, payment) if mine is not None else _begin(order, payment, press)
 
 
@@ -165,6 +168,12 @@ def _refuse_other_total(order: Order, press: Press) -> None:
             f"The total of this order is {order.total_text}. You were not charged.",
             extra={"order": order.pk, "total": order.total_minor, "currency": order.currency},
         )
+
+
+def _refuse_other_amount(order: Order, payment: Payment) -> None:
+    if not payment.asks_for_total_of(order):
+        log.error("total_differs", order=order.pk, payment=payment.pk)
+        raise OtherAmount(f"the payment asks for {payment.amount_text}, and the order's total is {order.total_text}")
 
 
 def in_progress(order: Order, live: Attempt | None, same_key: bool = False) -> Problem:
@@ -404,17 +413,20 @@ def confirm(claimed: Claimed) -> Finding:
         StaleLease: the attempt was taken over before anything was sent.
         KeyInUse: another of our requests is inside Stripe with this very key; nothing is to be written.
     """
-    attempt = claimed.attempt
     try:
-        payment = open_payment(attempt.payment, claimed.deadline, claimed.calls)
+        return _confirm(claimed)
     except NothingSent as error:
-        log.warning("payment_not_opened", order=attempt.order_id, error=str(error))
+        log.warning("payment_not_opened", order=claimed.attempt.order_id, error=str(error))
         return Finding(outcome=Outcome.RELEASED, heard=error.heard, calls=tuple(claimed.calls))
+
+
+def _confirm(claimed: Claimed) -> Finding:
+    payment = open_payment(claimed.attempt.payment, claimed.deadline, claimed.calls)
     if payment.key_spent_at is not None:
         return _confirm_found(claimed, payment)
     _commit_confirming(claimed, payment)
     give_back_connections()
-    return send_confirm(attempt, payment, claimed.deadline, claimed.calls)
+    return send_confirm(claimed.attempt, payment, claimed.deadline, claimed.calls)
 
 
 def _confirm_found(claimed: Claimed, payment: Payment) -> Finding:
@@ -441,6 +453,7 @@ def _commit_confirming(claimed: Claimed, payment: Payment, seen: Intent | None =
     with locked_order(attempt.order_id) as order:
         if order.status != Order.Status.PENDING or order.is_closing:
             raise StaleLease("the order is paid or closing")
+        _refuse_other_amount(order, payment)
         charges = Attempt.objects.filter(payment=payment, charge_id__isnull=False).order_by("-number")
         before = (seen and seen.charge_id) or charges.values_list("charge_id", flat=True).first() or ""
         won = Attempt.objects.filter(

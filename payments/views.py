@@ -21,9 +21,9 @@ from orders.ownership import own_order
 from orders.serializers import OrderSerializer, order_json
 from payments import answers
 from payments.breaker import note_answer
-from payments.close import Wish, close_order
+from payments.close import Wish, close_order, give_up_payment
 from payments.complete import find_out, heal
-from payments.errors import KeyInUse, RowBusy, StaleLease
+from payments.errors import KeyInUse, OtherAmount, RowBusy, StaleLease
 from payments.gateways.base import Intent
 from payments.models import Asker, Attempt, Outcome, Payment, Refund
 from payments.pay import Claimed, Press, claim, claim_stands, confirm, in_progress
@@ -90,6 +90,8 @@ class PayView(APIView):
             except RowBusy:
                 count_duplicate(3, order.pk, press.key)
                 raise in_progress(order, None, same_key=True) from None
+            except OtherAmount:
+                raise _given_up(order) from None
             except IntegrityError as error:
                 raise _lost_claim(order, press, error)
             except (OperationalError, InterfaceError):
@@ -146,6 +148,20 @@ def _lost_claim(order: Order, press: Press, error: IntegrityError) -> Exception:
         return error
     count_duplicate(3, order.pk, press.key)
     return in_progress(order, None, same_key=Attempt.objects.filter(order=order, idempotency_key=press.key).exists())
+
+
+def _given_up(order: Order) -> Problem:
+    """Its payment asks for another amount than its total: it is closed, and the next press opens the next one."""
+    try:
+        give_up_payment(order.pk, Asker.SHOPPER)
+    except RowBusy:
+        log.warning("closing_left_to_completer", order=order.pk)
+    return Problem(
+        "unavailable",
+        "This payment had to be prepared anew. Nothing was sent and you were not charged. Please try again.",
+        RETRY_AFTER_SECONDS,
+        {"order": order.pk},
+    )
 
 
 def _refuse_too_many_declines(order: Order) -> None:

@@ -105,6 +105,14 @@ def tamper(payment: Payment, **columns: Any) -> None:
             cursor.execute(f"UPDATE payments_payment SET {column} = %s WHERE id = %s", [value, payment.pk])
 
 
+def change_total(order: Order, **columns: object) -> None:
+    """As only somebody could who switches our triggers off."""
+    with no_triggers() as cursor:
+        for column, worth in (columns or {"total_minor": order.total_minor + 100}).items():
+            cursor.execute(f"UPDATE orders_order SET {column} = %s WHERE id = %s", [worth, order.pk])
+    order.refresh_from_db()
+
+
 def whole_database() -> dict[str, list[Any]]:
     """Every row of ours, to show that nothing was written."""
     with connection.cursor() as cursor:

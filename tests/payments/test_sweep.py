@@ -28,6 +28,7 @@ from tests.oracles import assert_books_agree
 from tests.payments.paying import at_stripe, let_leases_end, placed_order, press, status_of
 from tests.payments.planting import (
     bulk_paid,
+    change_total,
     lose_payment,
     no_triggers,
     open_breaks,
@@ -289,7 +290,7 @@ def test_a_payment_that_lost_its_intent_only_gets_it_back(book: Book) -> None:
 def test_a_lost_payment_of_another_amount_is_not_rebuilt(book: Book) -> None:
     order = paid_order()
     lose_payment(order)
-    Order.objects.filter(pk=order.pk).update(total_minor=order.total_minor + 1)
+    change_total(order)
     swept()
     assert open_breaks() == [("missing_local", book.intents(order.pk)[0]["id"])]
     assert not Payment.objects.filter(order=order).exists()
