@@ -222,9 +222,11 @@ class Book:
         now: float = clock["now"]
         return now
 
-    def reset(self) -> None:
-        """Empty state, no rules, webhooks normal, a new book."""
-        self._ask("POST", "reset", {})
+    def reset(self, *, another_account: bool = False) -> str:
+        """Empty state, no rules, webhooks normal, a new book; the id of the account that the keys belong to."""
+        made: Json = self._ask("POST", "reset", {"account": "change"} if another_account else {})
+        account: str = made["account"]
+        return account
 
     def healthy(self) -> bool:
         try:

@@ -20,7 +20,7 @@ from .clock import Clock
 from .errors import lock_timeout
 from .freshness import Freshness
 from .idempotency import KeyStore, Stored
-from .ids import new_id
+from .ids import new_id, random_text
 from .shelf import Render, Shelf, dump
 
 Json = dict[str, Any]
@@ -33,6 +33,7 @@ _SEARCHED = (INTENT, CUSTOMER)
 
 LOCK_WAIT_SECONDS = 2.0  # how long a mutation waits for another one of the same object before lock_timeout
 _CALLS_KEPT = 100_000
+_FIRST_ID = "acct_1PayonceSandboxAA"  # of every sandbox, until a reset changes it
 
 
 @dataclass
@@ -55,6 +56,7 @@ class Account:
 
     def __post_init__(self) -> None:
         self.lock = threading.RLock()
+        self.own_id = _FIRST_ID
         self.keys = KeyStore(self.clock)
         self.on_event: Callable[[str], None] = lambda event_id: None
         self.on_put: Callable[[str, str], None] = lambda noun, key: None
@@ -182,6 +184,8 @@ class Account:
                 self._end_delivery(line["event"], line["status"])
             elif kind == "bulk":
                 self.place_rows(self, line["rows"])
+            elif kind == "account":
+                self.own_id = line["id"]
             elif kind == "clock":
                 self.clock.offset_seconds = line["offset_seconds"]
             elif kind == "call":
@@ -198,12 +202,17 @@ class Account:
         if line.get("result"):
             self.keys.load(line["result"])
 
-    def reset(self) -> None:
+    def reset(self, *, another: bool = False) -> None:
+        """Empty. `another`: the same keys belong to another account from now on, as if the shop's had been changed."""
         with self.lock:
             self.book.start_anew()
             self.clock.offset_seconds = 0.0
             self.keys.clear()
             self._empty()
+            if another:
+                self.own_id = f"acct_1{random_text(16)}"
+            written = self.book.append({"kind": "account", "id": self.own_id}, change=True)
+        self.book.wait(written)
 
 
 def _awaits_bank(noun: str, thing: Json, private: Json) -> bool:

@@ -7,6 +7,8 @@
     GET|PUT search           {"lag_seconds": n}       (freshness.py)
     POST bulk                                         (bulk.py)
 
+    POST reset               {"account": "keep"}: the account's id stays; "change": the keys are another account's
+
 verdict.py, dashboard.py and bank.py say what theirs are.
 """
 
@@ -21,7 +23,7 @@ from .account import EVENT, Account, Change
 from .faults import Rules
 from .freshness import LAG_SECONDS
 from .later import Later
-from .switches import Ask, Refused, Switches, from_dashboard, make_change, only
+from .switches import Ask, Refused, Switches, chosen, from_dashboard, make_change, only
 from .webhooks import Disguise, Webhooks
 
 Json = dict[str, Any]
@@ -46,7 +48,7 @@ class Control:
             ("POST", "webhooks", "send"): lambda ask: self.send(ask.body),
             ("GET", "search"): lambda ask: self.search(),
             ("PUT", "search"): lambda ask: self.lag(ask.body),
-            ("POST", "reset"): lambda ask: self.reset(),
+            ("POST", "reset"): lambda ask: self.reset(ask.body),
             **verdict.switches(account),
             **dashboard.switches(account),
             **bank.switches(account),
@@ -108,9 +110,10 @@ class Control:
     def change(self, intent_id: str, work: Callable[[Change], Json]) -> Json:
         return make_change(self.account, intent_id, work, from_dashboard())
 
-    def reset(self) -> Json:
+    def reset(self, body: Json) -> Json:
+        another = chosen({"account": "keep"} | only(body, "account"), "account", "keep", "change") == "change"
         self.later.clear()
         self.webhooks.reset()
-        self.account.reset()
+        self.account.reset(another=another)
         self.rules.clear()  # last: whoever is held here and let go must find nothing left to charge
-        return {"reset": True}
+        return {"reset": True, "account": self.account.own_id}

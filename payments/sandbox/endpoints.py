@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from . import customer_endpoints, dispute_endpoints, event_endpoints, intents, methods, refund_endpoints
+from . import customer_endpoints, dispute_endpoints, event_endpoints, intents, methods, own_account, refund_endpoints
 from .account import CHARGE, INTENT, METHOD, TOKEN, Account, Change
 from .addresses import ADDRESS, SHIPPING
 from .endpoint import EXPAND, LIST, RETRIEVE, Context, Endpoint, itself, listing, retrieving
@@ -216,6 +216,7 @@ ENDPOINTS = (
     *refund_endpoints.ENDPOINTS,
     *dispute_endpoints.ENDPOINTS,
     *customer_endpoints.ENDPOINTS,
+    *own_account.ENDPOINTS,
 )  # fmt: skip
 
 

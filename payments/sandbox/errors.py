@@ -66,6 +66,15 @@ def wrong_key(message: str, code: str | None = None) -> StripeError:
     return StripeError(401, "invalid_request_error", message, code=code, stored=False)
 
 
+def not_permitted() -> StripeError:
+    message = (
+        "The provided key 'rk_test_************0000' does not have the required permissions for this endpoint on"
+        " account 'acct_0000'. This is a restricted API key, but the required permissions are not available for use by"
+        " restricted keys."
+    )
+    return StripeError(403, "invalid_request_error", message, stored=False)
+
+
 def rate_limited() -> StripeError:
     message = "Request rate limit exceeded. Learn more about rate limits here https://stripe.com/docs/rate-limits."
     return StripeError(429, "invalid_request_error", message, code="rate_limit", stored=False)

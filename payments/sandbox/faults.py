@@ -8,6 +8,7 @@ book's entry of the call names the fault, so a test can tell what its shop lived
     reset         the connection is closed with RST           hang         no answer until the caller hangs up
     delay         `seconds` late                              drip         the answer, a byte every `seconds`
     429           rate limited, nothing done or stored        lock_timeout, 409_in_use, 401 likewise
+    403           a restricted key that may not, likewise
     500           before: stored under the key without effect; after: effect, yet stored and answered as 500
     502, 503      a proxy's answer: before, nothing done; after, done and stored, but the caller hears 502
     decline       the bank says no (`decline_code`)           processing   the bank will say later
@@ -31,7 +32,7 @@ from .cards import DECLINES
 
 Json = dict[str, Any]
 
-REFUSALS = ("429", "lock_timeout", "409_in_use", "401")
+REFUSALS = ("429", "lock_timeout", "409_in_use", "401", "403")
 WIRE = ("reset", "hang", "delay", "drip", "502", "503", "hold")
 ASKING = {
     "decline": "confirm",

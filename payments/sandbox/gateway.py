@@ -26,6 +26,7 @@ from .errors import (
     invalid_request,
     key_in_use,
     lock_timeout,
+    not_permitted,
     rate_limited,
     wrong_key,
 )
@@ -209,6 +210,8 @@ class _Call:
             raise key_in_use(self.key or "")
         if rule.act == "401":
             raise wrong_key("Invalid API Key provided: sk_test_************0000")
+        if rule.act == "403":
+            raise not_permitted()
         assert rule.act not in REFUSALS
 
     @contextlib.contextmanager

@@ -127,7 +127,8 @@ def test_what_validation_refused_leaves_the_key_free(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize(
-    ("act", "status"), [("429", 429), ("lock_timeout", 429), ("409_in_use", 409), ("401", 401), ("503", 503)]
+    ("act", "status"),
+    [("429", 429), ("lock_timeout", 429), ("409_in_use", 409), ("401", 401), ("403", 403), ("503", 503)],
 )
 def test_what_stands_before_the_layer_leaves_the_key_free(shop: Shop, book: Book, act: str, status: int) -> None:
     intent = shop.intent()
