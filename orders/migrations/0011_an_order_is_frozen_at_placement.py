@@ -22,7 +22,7 @@ CREATE TRIGGER order_line_is_frozen BEFORE UPDATE OF quantity, price_minor, tota
 
 
 class Migration(migrations.Migration):
-    dependencies = [("orders", "0008_a_mail_has_one_name")]
+    dependencies = [("orders", "0010_goods_move_with_their_movement")]
 
     operations = [
         migrations.RunSQL(

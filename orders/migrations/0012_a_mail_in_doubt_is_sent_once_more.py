@@ -15,7 +15,7 @@ UPDATE orders_mail SET state = CASE WHEN sending_at IS NULL THEN 'due' ELSE 'sen
 class Migration(migrations.Migration):
     atomic = False  # for the index
 
-    dependencies = [("orders", "0010_goods_move_with_their_movement")]
+    dependencies = [("orders", "0011_an_order_is_frozen_at_placement")]
 
     operations = [
         migrations.AddField(
