@@ -294,6 +294,7 @@ DEFINITE = "only shown where every press has ended without a charge; see the sta
 NO_TOKEN = "without a token no press left this page"
 UNSENT = "of a press that was released: nothing of it was sent"
 NOT_SENT = "only while nothing of the order is under way, and nothing was sent"
+LOST = "only while its rows are known to be lost, and it says so: of what was before it promises nothing"
 CHECKED = "orders/mail_truth.py asks the rows before it is sent"
 OF_A_402 = "of a 402, which only a definite no gets; see the states above"
 PLACING = "about placing: nothing was ordered, and placing charges nothing"
@@ -319,9 +320,15 @@ CLAIMS: dict[str, dict[str, str]] = {
         "The bank could not do it this time. Please try again in a moment, or use another card.": OF_A_402,
         "The payment was refused. Please try another card.": OF_A_402,
         "You were not charged.": OF_A_402,
+        "Our payment provider cannot be reached. Nothing was sent and you were not charged. Please try again.": UNSENT,
+        "We are finding out whether this order was paid before. Nothing was sent now, and you will not be charged"
+        " twice. Please try again in a while.": LOST,
     },
     "payments/breaker.py": {
         "Our payment provider does not answer at the moment. Nothing was sent and you were not charged.": NOT_SENT
+    },
+    "payments/desk/acts.py": {
+        "Else the payment is given up. A press that is in doubt ends, and the shopper is told: not charged.": IF_SO
     },
     "payments/desk/figures.py": {"Declines by reason": STAFF},
     "payments/desk/questions.py": {
@@ -342,7 +349,7 @@ CLAIMS: dict[str, dict[str, str]] = {
     "payments/pay.py": {". You were not charged.": NOT_SENT},
     "payments/views.py": {
         "Too many declined tries for this order. You were not charged. Please try again in an hour.": NOT_SENT,
-        "Our payment provider cannot be reached. Nothing was sent and you were not charged. Please try again.": UNSENT,
+        "This payment had to be prepared anew. Nothing was sent and you were not charged. Please try again.": NOT_SENT,
         "card-declined, payment-token-invalid, payment-refused; next pay_key": NOT_ABOUT_PAYING,
     },
     "payments/webhooks.py": {"failed, see the log": NOT_ABOUT_PAYING},

@@ -17,6 +17,7 @@ from orders import place as placing
 from orders.ends import end_unpaid, mark_paid
 from orders.models import Mail, Order
 from orders.place import How, place_order
+from shop.database_clock import DatabaseClock
 from shop.models import Cart, Product
 from shop.problems import Problem
 from tests.orders.making import fill, make_cart, make_guest, make_product, place, wish_for
@@ -84,7 +85,8 @@ def test_one_cart_version_by_many_keys_is_one_order(round_):
 @pytest.mark.parametrize("wishes", ["one key", "many keys"])
 def test_the_constraints_alone_are_enough_without_the_carts_lock(wishes, monkeypatch):
     """The lock patched out (FAILURES 19): the unique constraints make the losers find the winner."""
-    monkeypatch.setattr(placing, "locked_cart", lambda cart_id: Cart.objects.get(pk=cart_id))
+    carts = Cart.objects.annotate(read_at_now=DatabaseClock())
+    monkeypatch.setattr(placing, "locked_cart", lambda cart_id: carts.get(pk=cart_id))
     slow_down(monkeypatch)
     product = make_product(stock=20)
     cart, guest = make_cart((product, 2)), make_guest()
