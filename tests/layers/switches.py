@@ -29,6 +29,7 @@ from shop.models import Product
 Put = Callable[[Any, str, Any], None]
 
 RECORD_OF_LAYER_2 = "one_attempt_per_key"
+TABLES = ("payments_payment", "payments_attempt")
 FREEZING = [("payments_payment", "final_payment_is_frozen"), ("payments_attempt", "final_attempt_is_frozen")]
 
 
@@ -192,48 +193,58 @@ def no_stock_check() -> Iterator[None]:
 
 
 @contextmanager
-def no_constraints(keep: str = "") -> Iterator[list[str]]:
+def no_constraints(*keep: str) -> Iterator[list[str]]:
     """`drop_constraints` on the test database, put back over empty tables when the block ends. What is gone."""
     with connection.cursor() as cursor:
-        gone, put_back = drop_constraints(cursor, keep)
+        gone, put_back = drop_constraints(cursor, *keep)
     try:
         yield gone
     finally:
         with connection.cursor() as cursor:
-            # The guard against TRUNCATE rests meanwhile, as do the foreign keys.
-            empty = "TRUNCATE payments_payment, payments_attempt CASCADE"
-            for statement in [
-                f"SET session_replication_role = replica; {empty}; RESET session_replication_role",
-                *put_back,
-            ]:
-                cursor.execute(statement)
+            put_back_over_empty_tables(cursor, put_back, *TABLES)
 
 
-def drop_constraints(cursor: Any, keep: str = "") -> tuple[list[str], list[str]]:
+def drop_constraints(cursor: Any, *keep: str) -> tuple[list[str], list[str]]:
     """Drop every unique constraint of payments and attempts but `keep`, and the triggers that freeze what is final.
 
     By SQL, on a database that is thrown away. The names of what is gone, and the statements that put it back.
     """
-    gone = [one for one in _unique_indexes(cursor) if one[0] != keep]
-    put_back = []
-    for name, table, index, rule in gone:
-        cursor.execute(f'ALTER TABLE {table} DROP CONSTRAINT "{name}"' if rule else f'DROP INDEX "{name}"')
-        put_back.append(f'ALTER TABLE {table} ADD CONSTRAINT "{name}" {rule}' if rule else index)
+    gone, put_back = drop_unique(cursor, *TABLES, keep=keep)
     for table, trigger in FREEZING:
         cursor.execute(f"ALTER TABLE {table} DISABLE TRIGGER {trigger}")
         put_back.append(f"ALTER TABLE {table} ENABLE TRIGGER {trigger}")
-    return [name for name, *_ in gone] + [trigger for _, trigger in FREEZING], put_back
+    return gone + [trigger for _, trigger in FREEZING], put_back
 
 
-def _unique_indexes(cursor: Any) -> list[tuple[str, str, str, str | None]]:
+def drop_unique(cursor: Any, *tables: str, keep: tuple[str, ...] = ()) -> tuple[list[str], list[str]]:
+    """Drop every unique constraint of these tables but `keep`: the names, and the statements that put them back."""
+    gone, put_back = [], []
+    for name, table, index, rule in _unique_indexes(cursor, *tables):
+        if name not in keep:
+            cursor.execute(f'ALTER TABLE {table} DROP CONSTRAINT "{name}"' if rule else f'DROP INDEX "{name}"')
+            put_back.append(f'ALTER TABLE {table} ADD CONSTRAINT "{name}" {rule}' if rule else index)
+            gone.append(name)
+    return gone, put_back
+
+
+def put_back_over_empty_tables(cursor: Any, put_back: list[str], *tables: str) -> None:
+    """The guard against TRUNCATE rests meanwhile, as do the foreign keys."""
+    empty = f"TRUNCATE {', '.join(tables)} CASCADE"
+    cursor.execute(f"SET session_replication_role = replica; {empty}; RESET session_replication_role")
+    for statement in put_back:
+        cursor.execute(statement)
+
+
+def _unique_indexes(cursor: Any, *tables: str) -> list[tuple[str, str, str, str | None]]:
     """(name, table, the index's SQL, the constraint's SQL if it is one) of all but the primary keys."""
     cursor.execute(
         "SELECT index.relname, owner.relname, pg_get_indexdef(i.indexrelid), pg_get_constraintdef(con.oid)"
         " FROM pg_index i JOIN pg_class index ON index.oid = i.indexrelid"
         " JOIN pg_class owner ON owner.oid = i.indrelid"
         " LEFT JOIN pg_constraint con ON con.conindid = i.indexrelid AND con.contype = 'u'"
-        " WHERE i.indisunique AND NOT i.indisprimary AND owner.relname IN ('payments_payment', 'payments_attempt')"
-        " ORDER BY 1"
+        " WHERE i.indisunique AND NOT i.indisprimary AND owner.relname = ANY(%s)"
+        " ORDER BY 1",
+        [list(tables)],
     )
     found: list[tuple[str, str, str, str | None]] = cursor.fetchall()
     return found

@@ -3,8 +3,6 @@
 No key is known again, everybody gets the Redis lock, and the gateway forgets (FAILURES 14 and 19).
 """
 
-import threading
-import time
 from collections import Counter
 
 import pytest
@@ -18,28 +16,14 @@ from tests.book import CONFIRM
 from tests.layers import switches
 from tests.layers.pressing import new_keys, opened_order
 from tests.payments.paying import placed_order
-from tests.races.crowd import CROWD, meanwhile, press, press_at_once
-
-
-def all_look_before_any_writes(monkeypatch, owner, name):
-    """Nobody passes before all of the crowd are there: what each has read is out of date for all but one."""
-    gate, real = threading.Barrier(CROWD), getattr(owner, name)
-
-    def write(*args):
-        gate.wait(20)
-        return real(*args)
-
-    monkeypatch.setattr(owner, name, write)
-
-
-def loiter_between_look_and_write(monkeypatch, owner, name):
-    real = getattr(owner, name)
-
-    def write(*args):
-        time.sleep(0.1)  # widens the gap; with the lock nobody else is in it
-        return real(*args)
-
-    monkeypatch.setattr(owner, name, write)
+from tests.races.crowd import (
+    CROWD,
+    all_look_before_any_writes,
+    loiter_between_look_and_write,
+    meanwhile,
+    press,
+    press_at_once,
+)
 
 
 def test_twenty_keys_at_once_charge_once(off, book):
@@ -76,7 +60,8 @@ def test_the_constraints_alone_let_one_of_twenty_attempts_in(off, book, monkeypa
 
 
 def test_the_constraints_alone_let_one_of_twenty_payments_in(off, book, monkeypatch):
-    """All twenty have read "no payment yet" before any of them makes one; `one_payment_per_order` decides."""
+    """All twenty have read "no payment yet" before any of them makes one: its id and its create key, which follow from
+    the order and the number, and the number itself are unique beside `one_payment_per_order`."""
     off(2, 4, 5)
     switches.no_row_lock(monkeypatch.setattr)
     order, client = placed_order()
@@ -87,6 +72,40 @@ def test_the_constraints_alone_let_one_of_twenty_payments_in(off, book, monkeypa
     assert len(book.succeeded(order.pk)) == 1
     assert Payment.objects.filter(order=order).count() == 1
     assert Counter(answer.status for answer in answers) == {201: 1, 409: CROWD - 1}
+
+
+ONE_PAYMENT = ["payments_of_an_order_are_numbered", "one_payment_per_order"]
+
+
+@pytest.mark.parametrize("judge", ONE_PAYMENT)
+def test_each_of_these_constraints_alone_lets_one_of_twenty_payments_in(off, book, monkeypatch, judge):
+    """The ids and create keys are made up, and every other unique constraint of payments and attempts is dropped."""
+    off(2, 4, 5)
+    switches.no_row_lock(monkeypatch.setattr)
+    switches.no_derived_ids(monkeypatch.setattr)
+    order, client = placed_order()
+    all_look_before_any_writes(monkeypatch, pay, "new_payment")
+
+    with switches.no_constraints(judge) as gone:
+        assert not {*ONE_PAYMENT} <= {*gone}
+        press_at_once(client, order, new_keys())
+
+        assert len(book.succeeded(order.pk)) == 1
+        assert Payment.objects.filter(order=order).count() == 1
+
+
+def test_without_any_of_them_all_twenty_payments_are_made(off, book, monkeypatch):
+    """The control of the tests above."""
+    off(2, 4, 5)
+    switches.no_row_lock(monkeypatch.setattr)
+    switches.no_derived_ids(monkeypatch.setattr)
+    order, client = placed_order()
+    all_look_before_any_writes(monkeypatch, pay, "new_payment")
+
+    with switches.no_constraints():
+        press_at_once(client, order, new_keys())
+
+        assert Payment.objects.filter(order=order).count() == CROWD
 
 
 @pytest.mark.parametrize("opened_ahead", [True, False], ids=["opened ahead", "not opened"])

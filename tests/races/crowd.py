@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -104,6 +105,27 @@ def _run_at(
 
     monkeypatch.setattr(owner, name, with_rival)
     return said
+
+
+def all_look_before_any_writes(monkeypatch: pytest.MonkeyPatch, owner: object, name: str) -> None:
+    """Nobody passes before all of the crowd are there: what each has read is out of date for all but one."""
+    gate, real = threading.Barrier(CROWD), getattr(owner, name)
+
+    def write(*args: Any, **kwargs: Any) -> Any:
+        gate.wait(20)
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(owner, name, write)
+
+
+def loiter_between_look_and_write(monkeypatch: pytest.MonkeyPatch, owner: object, name: str) -> None:
+    real = getattr(owner, name)
+
+    def write(*args: Any, **kwargs: Any) -> Any:
+        time.sleep(0.1)  # widens the gap; with the lock nobody else is in it
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(owner, name, write)
 
 
 def same_browser(client: Client, count: int = CROWD) -> list[Client]:
