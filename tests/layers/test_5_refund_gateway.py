@@ -1,10 +1,13 @@
 """Layer 5 of a refund alone: Stripe's memory of our key, and its list that is read before anything is sent.
 
 No press is known again, and no row lock, trigger or unique key is there. Each of the two stands without the other:
-the key for a day, the list for ever.
+the key for a day, the list for ever; and a key that may be forgotten is never sent again.
 """
 
+import datetime
+
 import pytest
+from django.utils import timezone
 
 from payments.gateways.base import gateway
 from payments.gateways.transport import Deadline
@@ -100,7 +103,20 @@ def test_stripe_s_list_alone_gives_a_lost_row_s_refund_back_to_its_key(off_of_re
     assert given_back(book, payment) == [PART]
 
 
-def test_with_neither_a_lost_answer_gives_back_twice(off_of_refunds, book):
+def test_the_age_of_the_key_alone_sends_nothing_that_stripe_may_have_forgotten(off_of_refunds, book, monkeypatch):
+    """Neither its list nor its memory is left, and the row says when it was first sent."""
+    off_of_refunds(1, 2)
+    switches.layer_5_off(monkeypatch.setattr)
+    payment = a_lost_answer(book)
+    Refund.objects.update(sent_at=timezone.now() - datetime.timedelta(hours=23, minutes=5))
+
+    complete_again()
+
+    assert len(sent(book)) == 1
+    assert given_back(book, payment) == [PART]
+
+
+def test_with_none_of_them_a_lost_answer_gives_back_twice(off_of_refunds, book):
     """The control of the tests above."""
     off_of_refunds(1, 2, 3, 5)
     payment = a_lost_answer(book)
