@@ -40,7 +40,7 @@ def test_of_twenty_clerks_with_twenty_keys_one_gives_back_what_fits_once(off_of_
     assert len(sent(book)) == Refund.objects.count() == 1
 
 
-def test_the_row_lock_alone_lets_one_of_twenty_in(off_of_refunds, book, monkeypatch):
+def test_the_row_lock_alone_lets_one_of_twenty_refunds_in(off_of_refunds, book, monkeypatch):
     """The trigger and the unique keys are gone: only the lock keeps the others out between one clerk's look at what is
     left and the row."""
     off_of_refunds(2, 5)
@@ -57,7 +57,7 @@ def test_the_row_lock_alone_lets_one_of_twenty_in(off_of_refunds, book, monkeypa
         assert len(sent(book)) == Refund.objects.count() == 1
 
 
-def test_the_trigger_alone_lets_one_of_twenty_in(off_of_refunds, book, monkeypatch):
+def test_the_trigger_alone_lets_one_of_twenty_refunds_in(off_of_refunds, book, monkeypatch):
     """All twenty have read that enough is left before any writes; `refunds_stay_within_their_charge` decides."""
     off_of_refunds(2, 5)
     switches.no_row_lock(monkeypatch.setattr)

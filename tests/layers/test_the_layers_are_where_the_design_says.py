@@ -30,3 +30,9 @@ def test_the_file_opens_with_its_layer_and_says_what_it_stops_and_what_not(path)
 @pytest.mark.parametrize("layer", [1, 2, 3, 4, 5])
 def test_each_layer_has_a_test_of_its_own(layer):
     assert list((BASE_DIR / "tests").glob(f"*/test_{layer}_*.py"))
+
+
+@pytest.mark.parametrize("layer", [1, 2, 3, 4, 5])
+def test_each_layer_of_a_refund_has_a_test_of_its_own(layer):
+    """Of the fourth, which a refund does not have, that nothing is missed."""
+    assert list((BASE_DIR / "tests").glob(f"*/test_{layer}_refund_*.py"))

@@ -31,7 +31,7 @@ from shop.models import Product
 from shop.problems import Problem
 from tests.book import REFUND, Book
 from tests.payments.paying import at_stripe, intent_of, let_leases_end, placed_order, press
-from tests.payments.planting import open_breaks, paid_order, payment_of, refund_row, second_charge, swept
+from tests.payments.planting import open_breaks, ours, paid_order, payment_of, refund_row, second_charge, swept
 from tests.payments.test_money_moves_once import amounts, late, posts
 from tests.races.crowd import meanwhile, run_before
 from tests.races.waiting import until_it_waits, with_own_connection
@@ -214,6 +214,19 @@ def test_a_second_charge_never_pays_an_order_that_was_refunded(book: Book) -> No
     assert Order.objects.get(pk=order.pk).status == "refunded"
     assert payment_of(order).charge_id == payment.charge_id
     assert open_breaks() == [("double_charge", second["latest_charge"])]
+
+
+def test_a_second_charge_of_another_amount_never_pays_the_order(book: Book) -> None:
+    """The good charge goes back whole: the order ends refunded, and the other charge is money to give back."""
+    order = paid_order(stock=5)
+    payment = payment_of(order)
+    other = book.foreign_payment(order.total_minor - 1, order.currency.lower(), ours(order))
+    swept()
+    book.dashboard_refund(str(payment.charge_id))
+    assert follow_refunds(payment, Asker.WEBHOOK)
+    assert Order.objects.get(pk=order.pk).status == "refunded"
+    assert (payment_of(order).charge_id, payment_of(order).refunded_minor) == (payment.charge_id, order.total_minor)
+    assert open_breaks() == [("double_charge", other["latest_charge"])]
 
 
 def test_what_goes_back_of_a_payment_that_pays_nothing_leaves_a_paid_order_alone(book: Book) -> None:
