@@ -11,6 +11,7 @@ from django.db.models import Count, Min, Sum
 from django.db.models.fields.json import KT
 from django.utils import timezone
 
+from payments.accounts import OtherAccounts, read_other_accounts
 from payments.breaks import GOODS, LATE_MONEY, REFUND_FAILED
 from payments.heartbeats import Beat, ages, beats, late
 from payments.models import Attempt, Break, WebhookEvent
@@ -30,6 +31,7 @@ ALARMS = {
     "open-break-status": str(Break.Kind.STATUS.label),
     "open-break-orphan-refund": str(Break.Kind.ORPHAN_REFUND.label),
     "open-break-stock": str(Break.Kind.STOCK.label),
+    "other-account": "Open payments belong to another account of Stripe's than our key",
     "refund-failed": "A refund did not reach the shopper",
     "oldest-undecided": "A payment has been undecided for too long",
     "completer-stopped": "Nobody finishes undecided payments",
@@ -97,6 +99,7 @@ class Vitals:
     breaks: list[BreakCount]
     beats: dict[str, Beat]
     stopped: list[str] = field(default_factory=list)
+    other_accounts: OtherAccounts | None = None
 
     @property
     def undecided_for(self) -> datetime.timedelta:
@@ -116,6 +119,9 @@ class Vitals:
     def _alarms(self) -> Iterator[Alarm]:
         if self.undecided_for > UNDECIDED_AT_MOST:
             yield Alarm("oldest-undecided", f"for {age_text(self.undecided_for)}")
+        if self.other_accounts is not None:
+            open_now = ", ".join(f"{count} of {account}" for account, count in self.other_accounts.open)
+            yield Alarm("other-account", f"open: {open_now}; our key is of {self.other_accounts.account}")
         if self.webhook_lag > WEBHOOK_LAG_AT_MOST:
             yield Alarm("webhook-lag", f"the oldest for {age_text(self.webhook_lag)}")
         for name in dict.fromkeys(found.alarm for found in self.breaks):
@@ -136,7 +142,7 @@ def by_urgency(alarms: Iterator[Alarm]) -> list[Alarm]:
 
 
 def read_vitals() -> Vitals:
-    """Four indexed queries. A challenge that a shopper left counts only from when it should have been given up."""
+    """Five indexed queries. A challenge that a shopper left counts only from when it should be given up."""
     undecided = Attempt.objects.filter(outcome__in=["", "unknown", "processing"]).exclude(phase="finished")
     waiting = WebhookEvent.objects.filter(state=WebhookEvent.State.STORED)
     now = timezone.now()
@@ -148,6 +154,7 @@ def read_vitals() -> Vitals:
         breaks=list(_count_breaks()),
         beats=seen,
         stopped=late(ages(seen, now)),
+        other_accounts=read_other_accounts(),
     )
 
 

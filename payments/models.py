@@ -83,6 +83,8 @@ class Payment(Leased):
     # When Stripe said that the create key was used by a call that our rows do not know (seek.py): it is never sent
     # again, and an intent that was found so is looked at before it is confirmed.
     key_spent_at = models.DateTimeField(null=True, blank=True)
+    # Whose intent it is, such as acct_1Abc:test; empty where our key may not ask. Committed before the create call.
+    account = models.CharField(max_length=50, blank=True, default="", db_default="")
     intent_id = models.CharField(max_length=80, null=True, blank=True)  # noqa: DJ001 - NULLs do not collide
     amount_minor = models.PositiveBigIntegerField()
     currency = models.CharField(max_length=3, choices=CURRENCY_CHOICES)
@@ -133,6 +135,11 @@ class Payment(Leased):
                 fields=["key_spent_at"],
                 condition=Q(phase="opening", key_spent_at__isnull=False),
                 name="payment_to_be_sought",
+            ),
+            models.Index(
+                fields=["account"],
+                condition=Q(phase__in=["opening", "open", "closing"]),
+                name="open_payment_by_account",
             ),
         ]
         permissions = [
@@ -784,6 +791,18 @@ class Heartbeat(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} at {self.beat_at:%Y-%m-%d %H:%M:%S}"
+
+
+class KeyAccount(models.Model):
+    """Which of Stripe's accounts a secret key of ours belongs to, by a digest of the key (accounts.py)."""
+
+    key_digest = models.CharField(primary_key=True, max_length=64)
+    account_id = models.CharField(max_length=40)
+    livemode = models.BooleanField()
+    seen_at = models.DateTimeField()  # when Stripe last said so
+
+    def __str__(self) -> str:
+        return f"{self.account_id}:{'live' if self.livemode else 'test'}"
 
 
 class DuplicatesStopped(models.Model):

@@ -11,10 +11,10 @@ from typing import Any
 import structlog
 from django.conf import settings
 from django.db.models import Q, QuerySet
-from django.utils import timezone
 
 from orders.models import Order
 from payments import answers
+from payments.accounts import account_to_open_with, is_of_another, refuse_other_account
 from payments.breaker import refuse_while_broken
 from payments.breaks import money_elsewhere
 from payments.errors import (
@@ -46,11 +46,11 @@ from payments.models import (
     payment_id,
 )
 from payments.row_lock import give_back_connections, locked_order
-from payments.seek import find_intent
+from payments.seek import find_intent, look_for, take_intent
 from payments.settle import Finding, tell_calls
 from payments.stopped import count_replay
 from shop.counters import count_duplicate
-from shop.database_clock import DatabaseClock
+from shop.database_clock import DatabaseClock, database_now
 from shop.idempotency import refuse_other_body
 from shop.problems import Problem
 
@@ -116,6 +116,7 @@ def claim(order: Order, press: Press) -> Claimed:
     _refuse_other_total(order, press)
     refuse_while_broken(order.pk)
     payment = _payment_of(order)
+    refuse_other_account(payment)
     _refuse_other_amount(order, payment)
     return _renew(mine, payment) if mine is not None else _begin(order, payment, press)
 
@@ -327,7 +328,8 @@ def _create_intent(
     if payment.key_spent_at is not None:
         return _find_again(payment, lease, deadline, asked_by)
     ours = Payment.objects.filter(pk=payment.pk, lease_token=lease.token, phase=Payment.Phase.OPENING)
-    _mark_sending(payment, lease, ours)
+    if not _mark_sending(payment, lease, ours, account_to_open_with(deadline)):
+        return _find_or_abandon(payment, lease, deadline, asked_by)
     give_back_connections()
     try:
         intent = gateway().create_intent(payment.create_params, payment.idempotency_key, deadline, calls)
@@ -340,7 +342,7 @@ def _create_intent(
         raise NothingSent(f"create: {error}") from error
     except KeyReused:
         # Somebody has been here, and our rows do not know: it may have been paid. Never a reason for another payment.
-        ours.update(key_spent_at=timezone.now())
+        ours.update(key_spent_at=DatabaseClock())
         return _find_again(payment, lease, deadline, asked_by)
     except GatewayError as error:
         log.error("create_refused", payment=payment.pk, order=payment.order_id, error=repr(error))
@@ -354,19 +356,21 @@ def _create_intent(
     return payment
 
 
-def _mark_sending(payment: Payment, lease: Lease, ours: QuerySet[Payment]) -> None:
-    """Commit that the create is sent, and when first.
+def _mark_sending(payment: Payment, lease: Lease, ours: QuerySet[Payment], account: str) -> bool:
+    """Commit that the create is sent, when first (database clock), and to whose account. Whether it may be: not once
+    Stripe may have forgotten its key.
 
     Raises:
-        NothingSent: it must not be: the payment was given up, or Stripe may have forgotten its key.
+        NothingSent: the payment was given up, or it is another account's.
     """
     if payment.first_sent_at is None:
-        payment.first_sent_at = timezone.now()
-        if not ours.update(first_sent_at=payment.first_sent_at):
+        if not ours.update(first_sent_at=DatabaseClock(), account=account):
             raise NothingSent("the payment was given up before it was opened")
-    elif timezone.now() - payment.first_sent_at > settings.GATEWAY_KEY_SAFE_AGE:
-        _abandon(payment, lease)
-        raise NothingSent("the create key is too old to be sent again")
+        return True
+    if is_of_another(payment, account):
+        end_lease(lease)
+        raise NothingSent(f"the payment was sent to {payment.account}, and our key is of {account}", heard=True)
+    return database_now() - payment.first_sent_at <= settings.GATEWAY_KEY_SAFE_AGE
 
 
 def _find_again(payment: Payment, lease: Lease, deadline: Deadline, asked_by: Asker) -> Payment:
@@ -375,6 +379,29 @@ def _find_again(payment: Payment, lease: Lease, deadline: Deadline, asked_by: As
         payment = find_intent(payment, deadline, asked_by)
     finally:
         end_lease(lease)
+    if payment.phase != Payment.Phase.OPEN:
+        raise NothingSent(f"the payment is {payment.phase}", heard=True)
+    return payment
+
+
+def _find_or_abandon(payment: Payment, lease: Lease, deadline: Deadline, asked_by: Asker) -> Payment:
+    """A create that is too old to be sent again may have been done all the same, and more with it, if a backup was
+    restored since. Only where Stripe's lists show nothing of it, to their end, the next payment takes its place.
+
+    Raises:
+        NothingSent: nothing was found, or nothing could be looked for.
+    """
+    try:
+        intent = look_for(payment, deadline)
+    except NothingSent:
+        end_lease(lease)
+        raise
+    give_back_connections()
+    if intent is None:
+        _abandon(payment, lease)
+        raise NothingSent("the create key is too old to be sent again")
+    take_intent(payment, intent, asked_by)
+    payment.refresh_from_db()
     if payment.phase != Payment.Phase.OPEN:
         raise NothingSent(f"the payment is {payment.phase}", heard=True)
     return payment

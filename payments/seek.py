@@ -33,18 +33,27 @@ def find_intent(payment: Payment, deadline: Deadline, asked_by: Asker) -> Paymen
     Raises:
         NothingSent: Stripe did not answer; or it was not found, though the lists were read to their end: a break.
     """
-    since = int((payment.order.placed_at - _CLOCKS_DIFFER).timestamp())
-    give_back_connections()
-    try:
-        intent = _in_lists(payment, Window(since), deadline.within(settings.SEEK_TIMEOUT.total_seconds()))
-    except GatewayError as error:
-        raise NothingSent(f"its intent could not be looked for: {error}") from error
+    intent = look_for(payment, deadline)
     if intent is None:
         _not_there(payment, asked_by)
         raise NothingSent("its create key is spent, and its intent is not in Stripe's lists", heard=True)
     take_intent(payment, intent, asked_by)
     payment.refresh_from_db()
     return payment
+
+
+def look_for(payment: Payment, deadline: Deadline) -> Intent | None:
+    """The intent that was created in the payment's name; None if Stripe's lists, to their end, show none.
+
+    Raises:
+        NothingSent: they could not be read to their end.
+    """
+    since = int((payment.order.placed_at - _CLOCKS_DIFFER).timestamp())
+    give_back_connections()
+    try:
+        return _in_lists(payment, Window(since), deadline.within(settings.SEEK_TIMEOUT.total_seconds()))
+    except GatewayError as error:
+        raise NothingSent(f"its intent could not be looked for: {error}") from error
 
 
 def _in_lists(payment: Payment, window: Window, deadline: Deadline) -> Intent | None:

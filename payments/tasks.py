@@ -3,7 +3,7 @@
 import structlog
 from celery import shared_task
 
-from payments import books, close, complete, events, pay, retention, sweep, webhooks
+from payments import accounts, books, close, complete, events, pay, retention, sweep, webhooks
 from payments.errors import GatewayError
 from payments.heartbeats import beat
 from payments.models import Asker, Heartbeat
@@ -25,6 +25,7 @@ def complete_due() -> None:
     """One round of the completer."""
     _, changed = complete.complete_due(Asker.COMPLETER)
     beat(Heartbeat.Name.COMPLETER)
+    accounts.learn_if_due()
     if changed:
         nudge("orders.send_mails")
     give_back_connections()

@@ -11,6 +11,7 @@ from django.utils import timezone
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST
 
+from payments.accounts import is_live_key
 from payments.charges import payments_of_charges
 from payments.complete import ask_stripe
 from payments.disputes import follow_disputes
@@ -154,7 +155,7 @@ def _take_due(event_id: str | None, limit: int) -> list[WebhookEvent]:
 def _work(row: WebhookEvent, actor: str = "") -> bool:
     """`actor`: of staff who replays it."""
     asked_by = Asker.STAFF if actor else Asker.WEBHOOK
-    if row.livemode != settings.STRIPE_SECRET_KEY.startswith(("sk_live_", "rk_live_")):
+    if row.livemode != is_live_key():
         return _done(row, WebhookEvent.State.FOREIGN, "another mode")
     payment = _payment_of(row)
     if payment is None and row.metadata.get("env") in (settings.PAYMENT_ENV, _env_of_named(row)):

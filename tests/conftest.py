@@ -9,6 +9,7 @@ import pytest
 from django.db import connection
 from xdist.scheduler import LoadFileScheduling
 
+from payments import accounts
 from payments.breaker import close_breaker
 from shop.redis_pause import end_redis_pause
 from shop.stack import Refusal, chromium
@@ -26,9 +27,11 @@ def _nothing_left_over() -> Iterator[None]:
     """What this process remembers of servers that did not answer, another test's Stripe or Redis, is forgotten."""
     close_breaker()
     end_redis_pause()
+    accounts.forget()
     yield
     close_breaker()
     end_redis_pause()
+    accounts.forget()
 
 
 @pytest.fixture

@@ -149,6 +149,10 @@ class Gateway(Protocol):
 
     def cancel_intent(self, intent_id: str, key: str, deadline: Deadline, calls: list[Call]) -> Intent: ...
 
+    def retrieve_account(self, deadline: Deadline) -> str:
+        """The id of the account that our secret key belongs to."""
+        ...
+
     def create_refund(
         self, params: dict[str, Any], key: str, deadline: Deadline, calls: list[Call]
     ) -> tuple[SeenRefund, bool]:

@@ -158,6 +158,11 @@ class StripeGateway:
         )
         return _intent(answer)
 
+    def retrieve_account(self, deadline: Deadline) -> str:
+        answer = self._look(deadline, [], lambda options: self._client.v1.accounts.retrieve_current({}, options))
+        with _in_our_words("an account"):
+            return str(answer.to_dict()["id"])
+
     def create_refund(
         self, params: dict[str, Any], key: str, deadline: Deadline, calls: list[Call]
     ) -> tuple[SeenRefund, bool]:

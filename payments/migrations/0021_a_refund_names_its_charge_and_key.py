@@ -9,7 +9,7 @@ import payments.models
 class Migration(migrations.Migration):
     dependencies = [
         ("orders", "0008_a_mail_has_one_name"),
-        ("payments", "0018_a_spent_create_key_is_never_sent_again"),
+        ("payments", "0019_a_payment_keeps_its_account"),
     ]
 
     operations = [

@@ -16,6 +16,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from orders.models import Mail, Order
+from payments import accounts
 from payments.alarms import ALARMS
 from payments.breaker import note_answer
 from payments.desk.charts import HEIGHT, WIDTH, Chart, draw
@@ -27,6 +28,7 @@ from payments.models import (
     Dispute,
     DuplicatesStopped,
     Heartbeat,
+    KeyAccount,
     Payment,
     PaymentEvent,
     Refund,
@@ -177,6 +179,7 @@ def test_every_alarm_rings_on_its_own(staff: Client, settings: Any) -> None:
         "kept-too-long": lambda: make_attempt(make_order(), "requires_action", claimed_at=long_ago),
         "dispute": lambda: dispute_due_in(days=2),
         "breaker-open": lambda: stripe_is_silent(settings.BREAKER_FAILURES),
+        "other-account": open_at_another_account,
     }
     plants |= {f"open-break-{kind.replace('_', '-')}": lambda kind=kind: found(kind) for kind in Break.Kind.values}
     plants |= {f"{name.replace('_', '-')}-stopped": lambda name=name: stop(name) for name in Heartbeat.Name.values}
@@ -186,6 +189,14 @@ def test_every_alarm_rings_on_its_own(staff: Client, settings: Any) -> None:
         plant()
         assert rings(staff) == [name]
         calm()
+
+
+def open_at_another_account() -> None:
+    make_attempt(make_order(), "declined")
+    Payment.objects.filter(phase="open").update(account="acct_other:test")
+    KeyAccount.objects.create(
+        key_digest=accounts._digest(), account_id="acct_ours", livemode=False, seen_at=timezone.now()
+    )
 
 
 def found(kind: str, **fields: Any) -> Break:
@@ -254,6 +265,7 @@ def calm() -> None:
         )
     Attempt.objects.exclude(phase="finished").update(phase="finished", outcome="canceled")
     Heartbeat.objects.update(beat_at=timezone.now())
+    KeyAccount.objects.all().delete()
 
 
 def test_the_most_urgent_alarm_comes_first(staff: Client) -> None:

@@ -388,3 +388,43 @@ def test_a_closing_whose_intent_nobody_finds_waits_by_the_ladder(book: Book, new
     assert complete_due() == (0, 0)
     assert len(book.calls()) == calls
     assert Order.objects.get(pk=order.pk).is_closing
+
+
+@pytest.mark.parametrize("paid", [True, False], ids=["paid in the lost hours", "only created"])
+def test_a_create_that_is_too_old_to_be_sent_again_is_looked_for_before_the_next_one(book: Book, paid: bool) -> None:
+    """A backup was restored: the row says that the create was sent a day ago, and nothing of what came after."""
+    order, client = placed_order()
+    key = order.pay_key
+    pay.open_ahead(order.pk)
+    if paid:
+        assert press(client, order, key).status_code == 201
+    day_ago = timezone.now() - datetime.timedelta(hours=23, minutes=5)
+    with no_triggers() as cursor:
+        cursor.execute("DELETE FROM payments_paymentevent")
+        cursor.execute("DELETE FROM payments_attempt")
+        cursor.execute(
+            "UPDATE payments_payment SET phase = 'opening', intent_id = NULL, charge_id = NULL, captured_minor = 0,"
+            " succeeded_at = NULL, first_sent_at = %s",
+            [day_ago],
+        )
+        cursor.execute("UPDATE orders_order SET status = 'pending', paid_at = NULL, pay_key = %s", [key])
+    order.refresh_from_db()
+    book.rule("reset", path="/v1/payment_intents", method="GET", times=4)
+    assert press(client, order, key).status_code == 503  # while it cannot be looked for, nothing is opened
+    assert list(Payment.objects.values_list("n", "phase")) == [(1, "opening")]
+    for _ in range(3):
+        press(client, order)
+    assert len(book.succeeded(order.pk)) == 1
+    assert len(book.intents(order.pk)) == 1
+    assert Order.objects.get(pk=order.pk).status == "paid"
+
+
+def test_a_create_that_is_too_old_and_left_nothing_at_stripe_gives_way_to_the_next_one(book: Book) -> None:
+    order, client = placed_order()
+    book.rule("reset", path="/v1/payment_intents", when="before", times=4)
+    assert press(client, order).status_code == 503
+    book.clear_rules()
+    Payment.objects.update(first_sent_at=timezone.now() - datetime.timedelta(hours=23, minutes=5))
+    assert press(client, order).status_code == 503
+    assert press(client, order).status_code == 201
+    assert list(Payment.objects.order_by("n").values_list("n", "phase")) == [(1, "abandoned"), (2, "succeeded")]

@@ -52,6 +52,7 @@ def test_a_press_on_a_payment_opened_ahead(book):
 
 
 def test_a_press_that_opens_the_payment(book):
+    opened_order()  # whose account our key is was learnt by an earlier opening, and read by an earlier press
     order, client = placed_order()
 
     with Asked() as asked:
