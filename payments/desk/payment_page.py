@@ -143,7 +143,7 @@ def amounts(payment: Payment, attempts: list[Attempt]) -> list[tuple[str, str, s
 
 
 def _refunds(payment: Payment) -> list[Refund]:
-    return list(payment.refunds.select_related("actor").order_by("created_at")[:50])
+    return list(payment.refunds.select_related("actor", "payment").order_by("created_at")[:50])
 
 
 def refund_state(refund: Refund) -> str:
@@ -154,7 +154,8 @@ def refund_state(refund: Refund) -> str:
         Refund.Outcome.FAILED: "did not arrive",
         Refund.Outcome.CANCELED: "canceled, nothing goes back",
     }
-    return words[Refund.Outcome(refund.outcome)] if refund.outcome else "being asked for"
+    said = words[Refund.Outcome(refund.outcome)] if refund.outcome else "being asked for"
+    return said if refund.is_of_credited_charge else f"{said}; of {refund.charge_id}, which does not pay the order"
 
 
 def _open_breaks(order: Order) -> list[Break]:

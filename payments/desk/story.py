@@ -261,9 +261,12 @@ def _in_words(event: PaymentEvent, press: str) -> tuple[str, str, bool]:
 
 
 def _refunds(asked: _Asked) -> Iterator[Row]:
-    refunds = Refund.objects.filter(payment__order=asked.order, created_at__lte=asked.until).select_related("actor")
+    refunds = Refund.objects.filter(payment__order=asked.order, created_at__lte=asked.until)
+    refunds = refunds.select_related("actor", "payment")
     for refund in refunds.order_by("-created_at")[: asked.most]:
         details = [refund.why_text, f"came to: {refund.outcome or refund.phase}"]
+        if not refund.is_of_credited_charge:
+            details.append(f"of the charge {refund.charge_id}")
         if refund.refund_id:
             details.append(refund.refund_id)
         yield Row(

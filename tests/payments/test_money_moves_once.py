@@ -300,6 +300,16 @@ def test_the_mail_of_it_says_that_the_order_stands(book: Book, mailoutbox: list[
     assert "Left of what you paid" not in mail.body
 
 
+def test_the_payment_s_page_says_which_charge_a_refund_is_of(book: Book, admin_client: Client) -> None:
+    order = paid_order()
+    second = second_charge(book, order)
+    swept()
+    give_back(Break.objects.get(kind="double_charge"))
+    page = admin_client.get(f"/admin/payments/payment/{payment_of(order).pk}/change/").content.decode()
+    assert f"gone back; of {second['latest_charge']}, which does not pay the order" in page
+    assert f"of the charge {second['latest_charge']}" in page  # and so does its story
+
+
 def test_after_the_credit_has_moved_staff_refund_the_charge_that_stands(book: Book, staff: Client) -> None:
     order = paid_order(stock=5)
     second = second_charge(book, order)
