@@ -313,6 +313,11 @@ CLAIMS: dict[str, dict[str, str]] = {
         "Many people are ordering this right now. Please try again in a moment.": PLACING,
         "Another request is changing this cart. Please try again.": PLACING,
     },
+    "payments/accounts.py": {
+        "Payments are paused at the moment. Nothing was sent and you were not charged. Please try again later.": (
+            NOT_SENT
+        )
+    },
     "payments/alarms.py": {"A refund did not reach the shopper": STAFF},
     "payments/answers.py": {
         "Your bank declined the payment. Please try another card, or ask your bank.": OF_A_402,

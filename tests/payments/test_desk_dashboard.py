@@ -399,7 +399,7 @@ def test_the_number_of_queries_does_not_grow_with_the_rows(staff: Client) -> Non
     assert asked() == empty == QUERIES
 
 
-QUERIES = 27
+QUERIES = 28
 
 
 # --- charts -----------------------------------------------------------------------------------------------------------

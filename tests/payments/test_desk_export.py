@@ -29,6 +29,7 @@ from shop.env import BASE_DIR
 from shop.models import StaffAct
 from tests.orders.making import make_attempt, make_order
 from tests.payments.exporting import export, many_payments
+from tests.payments.planting import change_total
 from tests.services import Stack, services
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -124,7 +125,8 @@ def test_personal_data_is_there_only_for_who_may_see_it() -> None:
 
 
 def test_amounts_are_texts_and_minor_units() -> None:
-    order = make_order(total_minor=123456)
+    order = make_order()
+    change_total(order, total_minor=123456)
     make_attempt(order, "succeeded")
     Payment.objects.update(phase="succeeded", captured_minor=123456, currency="KWD", intent_id="pi_0")
     row = read(export(staff(), today(), today()))[0]
