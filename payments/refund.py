@@ -20,7 +20,7 @@ from django.db.models import Q
 from orders import ends, goods
 from orders.models import Mail, Order
 from payments.breaks import GOODS, REFUND_FAILED, raise_to_give_back, resolve_breaks, resolve_given_back, resolve_repaid
-from payments.charges import charge_as_seen, credited_charge, new_refund, other_charges, standing_charge
+from payments.charges import charge_as_seen, credited_charge, new_refund, standing_charge
 from payments.errors import GatewayError, Invalid, KeyReused, RowBusy, StaleLease, Undecided
 from payments.gateways.base import Call, SeenCharge, SeenRefund, gateway
 from payments.gateways.transport import Deadline
@@ -378,7 +378,8 @@ def follow_refunds(payment: Payment, asked_by: Asker, actor: str = "", act: Act 
     and what was refunded in the dashboard, which gets a row of its own. Whether Stripe answered."""
     if payment.intent_id is None:
         return True
-    others = [one.pk for one in other_charges(payment) if one.intent_id != payment.intent_id]
+    of_other_intents = Charge.objects.filter(order=payment.order_id).exclude(intent_id=payment.intent_id)
+    others = list(of_other_intents.values_list("pk", flat=True))  # the credited one may be among them
     calls: list[Call] = []
     deadline = Deadline(settings.LIST_TIMEOUT.total_seconds())
     give_back_connections()

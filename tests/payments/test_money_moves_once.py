@@ -328,6 +328,33 @@ def test_after_the_credit_has_moved_staff_refund_the_charge_that_stands(book: Bo
     assert open_breaks() == []
 
 
+@pytest.mark.parametrize("by", ["sweep", "webhook", "ask"])
+def test_after_the_credit_has_moved_the_dashboard_s_refunds_of_that_charge_move_the_order(book: Book, by: str) -> None:
+    order = paid_order(stock=5)
+    second = second_charge(book, order)
+    swept()
+    good_charge_back_in_dashboard(book, order)
+    swept()
+    refund = book.dashboard_refund(second["latest_charge"])
+
+    def told() -> None:
+        if by == "ask":
+            assert follow_refunds(payment_of(order), Asker.STAFF)
+        elif by == "sweep":
+            swept()
+        else:
+            read_events()
+            WebhookEvent.objects.filter(state="stored").update(next_try_at=timezone.now())
+            work_webhooks()
+
+    told()
+    assert (Order.objects.get(pk=order.pk).status, Product.objects.get().stock) == ("refunded", 5)
+    book.end_refund(refund["id"], "failed")
+    told()
+    assert (Order.objects.get(pk=order.pk).status, Product.objects.get().stock) == ("paid", 4)
+    assert payment_of(order).refunded_minor == 0
+
+
 def test_the_charge_that_went_back_first_stands_again_and_is_a_second_one(book: Book) -> None:
     order = paid_order()
     second_charge(book, order)
