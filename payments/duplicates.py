@@ -70,6 +70,8 @@ def give_back(found: Break, asked_by: Asker = Asker.STAFF, actor: str = "", act:
     if found.resolved_at is not None:
         return None
     follow_refunds(payment, asked_by, actor)  # what has gone back, or failed, decides how much and under which key
+    if asked_by == Asker.SWEEP and charge.refunds.filter(outcome__in=NOT_GIVEN).exists():
+        return None  # by itself once: if that failed, a person looks why, and asks again
     refund = _open_refund(charge)
     if refund is None and charge.left_minor == 0:
         _nothing_left(found, act)

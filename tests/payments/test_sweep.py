@@ -527,6 +527,23 @@ def test_refunding_a_duplicate_by_the_setting_moves_the_money_once(book: Book, s
     assert PaymentEvent.objects.filter(order=order, kind="refund", to_state="succeeded").count() == 1
 
 
+def test_a_duplicate_whose_refund_has_failed_is_not_refunded_by_the_setting_again_and_again(
+    book: Book, settings: Any
+) -> None:
+    settings.REFUND_DUPLICATES = True
+    order = paid_order()
+    second_charge(book, order)
+    swept()
+    book.end_refund(book.refunds(order.pk)[0]["id"], "failed")
+    for _ in range(4):
+        swept()
+    assert len(refund_calls(book)) == 1
+    found = Break.objects.get(resolved_at=None)
+    assert found.kind == "double_charge"
+    made = give_back(found)  # by a person
+    assert made is not None and made.outcome == "succeeded"
+
+
 def test_the_charge_that_pays_an_order_is_never_given_back_as_a_duplicate(book: Book) -> None:
     """Whatever somebody wrote into the break."""
     order = paid_order()
