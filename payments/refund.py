@@ -87,10 +87,10 @@ def refund_once(payment: Payment, ask: Ask, *, looked: bool = False) -> Refund:
         Problem: idempotency-key-reused, refund-too-large (`left`), request-in-progress; forbidden: it takes two.
         DoneAlready, StaleForm: of the act of staff that it is.
     """
-    if not looked and not Refund.objects.filter(payment=payment, idempotency_key=ask.key).exists():
-        # What Stripe has and we do not (a database that was restored, the dashboard) counts against what is left.
-        follow_refunds(payment, ask.asked_by)
     try:
+        if not looked and not Refund.objects.filter(payment=payment, idempotency_key=ask.key).exists():
+            # What Stripe has and we do not (a database that was restored, the dashboard) counts against what is left.
+            follow_refunds(payment, ask.asked_by)
         refund, lease = claim_refund(payment, ask)
     except RowBusy:
         raise Problem("request-in-progress", "This payment is being worked on right now. Please ask again.") from None

@@ -21,7 +21,7 @@ from payments.breaks import BY_SWEEP, PLAIN, Difference, open_break
 from payments.compare import Round, Verdict
 from payments.disputes import due_at, write_dispute
 from payments.duplicates import give_back
-from payments.errors import GatewayError
+from payments.errors import GatewayError, RowBusy
 from payments.gateways.base import SeenDispute, Window, gateway
 from payments.gateways.transport import Deadline
 from payments.heartbeats import beat
@@ -179,7 +179,7 @@ def _refund_duplicate(round_: Swept, found: Break) -> None:
     round_.pace.step()
     try:
         round_.changed += give_back(found, Asker.SWEEP) is not None
-    except (GatewayError, Problem) as error:
+    except (GatewayError, Problem, RowBusy) as error:
         log.warning("duplicate_not_refunded", charge=found.subject, error=repr(error))
         round_.put_off += 1
 

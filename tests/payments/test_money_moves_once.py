@@ -2,6 +2,7 @@
 judged by the charge that pays it."""
 
 import datetime
+import threading
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ from payments.gateways.transport import Deadline
 from payments.models import Asker, Attempt, Break, Charge, Payment, PaymentEvent, Refund, WebhookEvent, refund_id
 from payments.pay import look_at_intent
 from payments.refund import Ask, complete_refund, follow_refunds, refund_once
-from payments.row_lock import give_back_connections
+from payments.row_lock import give_back_connections, locked_order
 from payments.settle import settle
 from payments.webhooks import work_webhooks
 from shop.ids import new_id
@@ -550,3 +551,27 @@ def test_no_key_of_a_refund_that_money_rests_on_comes_from_chance(book: Book, st
     assert ask(staff, payment, 100, key := new_id()).status_code == 201
     (call,) = posts(book)
     assert call["key"] == f"test:refund:{refund_id(payment.pk, key)}:0"
+
+
+def test_a_refund_of_a_payment_that_is_being_worked_on_is_asked_to_come_again(book: Book, staff: Client) -> None:
+    order = paid_order()
+    payment = payment_of(order)
+    done = threading.Event()
+
+    def hold() -> None:
+        with locked_order(order.pk):
+            held.set()
+            done.wait(60)
+        give_back_connections()
+
+    held = threading.Event()
+    holder = threading.Thread(target=hold)
+    holder.start()
+    held.wait(60)
+    book.dashboard_refund(str(payment.charge_id), 100)  # so that there is something to write down before the claim
+    answer = ask(staff, payment, 200)
+    done.set()
+    holder.join()
+    assert (answer.status_code, answer.json()["type"]) == (409, "/problems/request-in-progress")
+    assert amounts(book, order) == [100]
+    assert ask(staff, payment, 200).status_code == 201
