@@ -47,7 +47,7 @@ def _of_its_money(order: Order) -> list[Moment]:
 
 
 def _moved(kind: str, from_state: str, to_state: str) -> str:
-    """`order ended` and `late money` are about the order itself (payments/settle.py)."""
+    """`order ended` and `late money` are about the order itself (payments/outcome.py)."""
     states = f"{from_state or 'nothing'} → {to_state}"
     if kind == "order ended":
         return f"Order {states}"

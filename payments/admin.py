@@ -13,16 +13,16 @@ from django.utils.text import Truncator
 from django.utils.timesince import timesince
 
 from orders.personal import Viewer, email_for
-from payments.alarms import break_page
-from payments.desk.filters import StateFilter
-from payments.desk.find import MOST, find_payments
-from payments.desk.offers import NEEDS
-from payments.desk.payment_page import at_stripe, payment_page
-from payments.desk.questions import MOST_CHOSEN, ask_about
-from payments.desk.runbook import page_names, read_page
-from payments.missing import ends_here
+from payments.backoffice.actions.ask_stripe import MOST_CHOSEN, ask_about
+from payments.backoffice.actions.available import NEEDS
+from payments.backoffice.filters import StateFilter
+from payments.backoffice.payment.page import at_stripe, payment_page
+from payments.backoffice.runbook import page_names, read_page
+from payments.backoffice.search import MOST, find_payments
 from payments.models import Attempt, Break, Payment, RefundProposal, WebhookEvent
-from payments.webhooks import ours_alone
+from payments.monitoring.alarms import break_page
+from payments.reconciliation.inbox import ours_alone
+from payments.reconciliation.missing import ends_here
 from shop.money import money_text
 from shop.staff_pages import ReadOnly, who_does_this
 
@@ -36,7 +36,7 @@ class PaymentAdmin(ReadOnly, admin.ModelAdmin[Payment]):
     search_help_text = "E-mail, order number, amount (24.00), last four digits; intent, charge, refund; any id or key"
     search_fields = ["pk"]  # shows the box; find.py searches
     show_full_result_count = False
-    fields = ()  # the page is payments/desk/payment_page.py
+    fields = ()  # the page is payments/backoffice/payment/page.py
     actions = ["ask_stripe_now"]
 
     @admin.action(description="Ask Stripe now", permissions=["reconcile"])

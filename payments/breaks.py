@@ -13,7 +13,12 @@ from orders.goods import BREAK_OF_GOODS
 from orders.models import Order
 from payments.charges import charge_as_seen
 from payments.gateways.base import SeenCharge
-from payments.models import Break, Charge, Payment, Refund
+from payments.models import (
+    Break,
+    Charge,
+    Payment,
+    Refund,
+)
 from shop.acts import Act, Snapshot, witnessed
 from shop.money import money_text
 
@@ -223,4 +228,29 @@ def resolve_repaid(payment: Payment) -> None:
     repaid = Break.objects.filter(payment=payment, kind=Break.Kind.STATUS, resolved_at=None)
     repaid.filter(evidence__found_by__in=[LATE_MONEY, REFUND_FAILED, GOODS]).update(
         resolved_at=timezone.now(), resolved_by="refund", note="all of the money has gone back"
+    )
+
+
+def raise_break(
+    kind: Break.Kind,
+    subject: str,
+    order: Order | None,
+    payment: Payment | None,
+    amount_minor: int | None,
+    evidence: dict[str, object],
+) -> None:
+    """Open a break for staff, unless the same one is open."""
+    Break.objects.bulk_create(
+        [
+            Break(
+                kind=kind,
+                subject=subject,
+                order=order,
+                payment=payment,
+                amount_minor=amount_minor,
+                currency=payment.currency if payment else "",
+                evidence=evidence,
+            )
+        ],
+        ignore_conflicts=True,
     )

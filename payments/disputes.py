@@ -10,14 +10,14 @@ import structlog
 from django.conf import settings
 
 from orders.models import Order
-from payments.breaks import resolve_breaks
+from payments.breaks import raise_break, resolve_breaks
 from payments.errors import GatewayError
 from payments.gateways.base import Call, SeenDispute, gateway
 from payments.gateways.transport import Deadline
+from payments.history import tell_calls
 from payments.models import Asker, Break, Dispute, Payment, PaymentEvent
 from payments.refund import balance_minor
 from payments.row_lock import again_on_conflict, give_back_connections, locked_payment
-from payments.settle import raise_break, tell_calls
 from shop.acts import Act, witnessed
 from shop.money import money_text
 

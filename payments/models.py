@@ -375,7 +375,7 @@ class Charge(models.Model):
         return int(self.refunds.filter(outcome=Refund.Outcome.SUCCEEDED).total_minor())
 
 
-# Begins the key of a refund of late money, which nobody asked for (settle.py).
+# Begins the key of a refund of late money, which nobody asked for (outcome.py).
 LATE_REFUND = "late:"
 
 

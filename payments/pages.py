@@ -9,8 +9,8 @@ from django.views.decorators.http import require_POST, require_safe
 from orders.countries import COUNTRIES
 from orders.links import cancel_path, pay_path
 from orders.ownership import own_order
-from payments import answers
-from payments.close import Wish, close_order
+from payments import responses
+from payments.cancellation import Wish, close_order
 from payments.models import Asker
 from payments.status import may_press
 from shop.nudge import nudge
@@ -33,7 +33,7 @@ def pay(request: HttpRequest, order_id: str) -> HttpResponse:
         "country": COUNTRIES.get(order.country, order.country),
         "pay_path": pay_path(order),
         "cancel_path": cancel_path(order),
-        "reasons": {reason: answers.reason_text(reason) for reason in answers.REASONS},
+        "reasons": {reason: responses.reason_text(reason) for reason in responses.REASONS},
         "stripe_js_url": settings.STRIPE_JS_URL,
         "stripe_key": settings.STRIPE_PUBLISHABLE_KEY,
         "return_url": f"{settings.BASE_URL}/orders/{order.pk}/return/",

@@ -1,7 +1,7 @@
 """One press of Pay: claim -> open -> confirm -> settle. Read it from top to bottom; the view holds the two locks.
 
 Every step commits before the next begins, and what it commits is enough for somebody else to go on from there:
-complete.py does, when this process dies.
+reconciliation/recovery.py does, when this process dies.
 """
 
 import time
@@ -10,28 +10,27 @@ from typing import Any
 
 import structlog
 from django.conf import settings
+from django.db import InterfaceError, OperationalError
 from django.db.models import Q, QuerySet
 
 from orders.models import Order
-from payments import answers
 from payments.accounts import account_to_open_with, is_of_another, refuse_other_account
-from payments.breaker import refuse_while_broken
 from payments.breaks import money_elsewhere
 from payments.errors import (
-    Declined,
     GatewayError,
-    Invalid,
     KeyInUse,
     KeyReused,
-    Missing,
     NothingSent,
     OtherAmount,
+    RowBusy,
     StaleLease,
     Undecided,
-    WrongState,
 )
-from payments.gateways.base import Call, Intent, gateway, is_token
+from payments.gateways.base import Call, Intent, gateway
+from payments.gateways.circuit_breaker import note_answer, refuse_while_broken
 from payments.gateways.transport import Deadline
+from payments.history import tell_calls
+from payments.intents import Finding, cancel_intent, look_at_intent, send_confirm
 from payments.leases import Lease, end_lease, take_lease, taken_over
 from payments.models import (
     Asker,
@@ -45,10 +44,11 @@ from payments.models import (
     create_key,
     payment_id,
 )
+from payments.monitoring.blocked_requests import count_replay
+from payments.outcome import judge, settle
 from payments.row_lock import give_back_connections, locked_order
 from payments.seek import find_intent, look_for, take_intent
-from payments.settle import Finding, tell_calls
-from payments.stopped import count_replay
+from shop.acts import Act, witnessed
 from shop.counters import count_duplicate
 from shop.database_clock import DatabaseClock, database_now
 from shop.idempotency import refuse_other_body
@@ -491,63 +491,85 @@ def _commit_confirming(claimed: Claimed, payment: Payment, seen: Intent | None =
     attempt.phase, attempt.latest_charge_before, attempt.payment = Attempt.Phase.CONFIRMING, before, payment
 
 
-def send_confirm(attempt: Attempt, payment: Payment, deadline: Deadline, calls: list[Call]) -> Finding:
-    """The confirm call of a committed attempt, and every answer it can get (RULES R24, row by row)."""
-    assert payment.intent_id is not None
-    bank = gateway()
+def find_out(attempt: Attempt, deadline: Deadline, calls: list[Call]) -> Finding:
+    """What became of a confirm that may have been sent. The caller holds the attempt's lease.
+
+    Look at the intent; if it shows nothing of this attempt, send the very same confirm again, but only soon after the
+    click; later, cancel the intent and take that answer. So every unknown ends in something definite (RULES R53, R88).
+    """
+    payment = attempt.payment
+    finding = look_at_intent(payment, deadline, calls)
+    intent = finding.intent
+    if intent is None or intent.status in ("succeeded", "canceled"):
+        return finding
+    verdict = judge(attempt, payment, finding)
+    give_back_connections()  # judging may have asked our rows
+    if verdict == Outcome.UNKNOWN and _may_confirm_again(attempt):
+        again = send_confirm(attempt, payment, deadline, calls)
+        # It may have run before, so a refusal to run it now proves nothing.
+        refused = again.outcome in (Outcome.RELEASED, Outcome.FAILED)
+        again = replace(again, outcome=Outcome.UNKNOWN) if refused else again
+        # Without an answer the look still counts: else a bank that hangs would be asked before all others, for ever.
+        silent = again.intent is None and again.outcome == Outcome.UNKNOWN
+        return replace(finding, stored_5xx=again.stored_5xx, calls=tuple(calls)) if silent else again
+    if must_end(attempt, verdict):
+        commit_payment_closing(payment)
+        give_back_connections()
+        return cancel_intent(payment, deadline, calls)
+    return finding
+
+
+def _may_confirm_again(attempt: Attempt) -> bool:
+    return (
+        not attempt.was_pending
+        and not attempt.stored_5xx
+        and not attempt.order.is_closing
+        and attempt.payment.phase == Payment.Phase.OPEN
+        and attempt.age < settings.CONFIRM_AGAIN
+        and attempt.payment.asks_for_total_of(attempt.order)
+    )
+
+
+def must_end(attempt: Attempt, verdict: Outcome) -> bool:
+    """Whether it is time for the definite act: cancel the intent."""
+    giving_up = attempt.order.is_closing or attempt.payment.phase == Payment.Phase.CLOSING
+    if verdict == Outcome.REQUIRES_ACTION:
+        return giving_up or attempt.age > settings.ACTION_LIFE
+    return verdict == Outcome.UNKNOWN
+
+
+def ends_if_not_charged(attempt: Attempt) -> bool:
+    """Whether completing it now, if Stripe shows no charge, cancels its intent: for staff, before they ask."""
+    if attempt.outcome == Outcome.PROCESSING:
+        return False  # the bank has the last word
+    if attempt.outcome == Outcome.REQUIRES_ACTION:
+        return must_end(attempt, Outcome.REQUIRES_ACTION)
+    return not _may_confirm_again(attempt)
+
+
+def commit_payment_closing(payment: Payment, act: Act | None = None) -> None:
+    with locked_order(payment.order_id), witnessed(act):
+        Payment.objects.filter(pk=payment.pk, phase=Payment.Phase.OPEN).update(phase=Payment.Phase.CLOSING)
+
+
+def carry_out(claimed: Claimed) -> tuple[Attempt, Intent | None]:
+    """Confirm and settle; the attempt as its row is afterwards, whoever wrote it, and the intent as just seen."""
+    attempt = claimed.attempt
     try:
-        intent, replayed = bank.confirm_intent(
-            payment.intent_id, attempt.confirm_params, attempt.confirm_key, deadline, calls
-        )
-    except Declined as no:
-        return Finding(
-            outcome=Outcome.DECLINED,
-            reason=answers.reason_for(no.code, no.decline_code),
-            decline_code=no.decline_code or no.code,
-            charge_id=no.charge_id,
-            calls=tuple(calls),
-        )
-    except NothingSent as error:
-        if error.needs_staff:
-            log.error("gateway_refuses_our_key", order=attempt.order_id, error=str(error))
-        return Finding(outcome=Outcome.RELEASED, calls=tuple(calls))
-    except Invalid as error:
-        return _refused(attempt, error, calls)
-    except Undecided as error:
-        return Finding(outcome=Outcome.UNKNOWN, stored_5xx=error.stored_5xx, calls=tuple(calls))
-    except (WrongState, KeyReused) as error:
-        seen = look_at_intent(payment, deadline, calls)
-        if isinstance(error, KeyReused):
-            # A replay could only meet the same refusal: if the intent does not speak, it is canceled at once.
-            log.error("confirm_key_reused", order=attempt.order_id, attempt=attempt.pk)
-            return replace(seen, stored_5xx=True)
-        return seen
-    count_replay(attempt.order_id, calls)
-    if replayed and intent.status not in ("succeeded", "canceled"):
-        # A replay shows only that the confirm ran, and the intent as it was then.
-        return look_at_intent(payment, deadline, calls)
-    return Finding(intent, calls=tuple(calls))
-
-
-def _refused(attempt: Attempt, error: Invalid, calls: list[Call]) -> Finding:
-    """A confirm that was not carried out: for its token, for its intent, or for a call of ours that is wrong."""
-    if isinstance(error, Missing):
-        # Of this press nothing can have been charged. What an earlier one of this payment came to stays as it is.
-        return Finding(outcome=Outcome.RELEASED, missing=True, calls=tuple(calls))
-    about_token = is_token(error.param)
-    if not about_token:
-        log.error("confirm_refused", order=attempt.order_id, code=error.code, param=error.param)
-    reason = "details-not-usable" if about_token else "refused"
-    return Finding(outcome=Outcome.FAILED, reason=reason, decline_code=error.code, calls=tuple(calls))
-
-
-def look_at_intent(payment: Payment, deadline: Deadline, calls: list[Call]) -> Finding:
-    """Read the intent and let its state speak; not reaching Stripe leaves everything unknown."""
-    assert payment.intent_id is not None
-    try:
-        intent = gateway().retrieve_intent(payment.intent_id, deadline, calls)
-    except Missing:
-        return Finding(outcome=Outcome.UNKNOWN, missing=True, calls=tuple(calls))
-    except GatewayError:
-        return Finding(outcome=Outcome.UNKNOWN, calls=tuple(calls))
-    return Finding(intent, calls=tuple(calls))
+        finding = confirm(claimed) if claimed.press else find_out(attempt, claimed.deadline, claimed.calls)  # layer 5
+        note_answer(answered=finding.was_answered)
+        try:
+            settled = settle(attempt.payment, claimed.lease, finding, Asker.SHOPPER)
+        except (OperationalError, InterfaceError, RowBusy):
+            # The answer is here and cannot be written: not known to our rows yet, so not known (RULES R76, C19).
+            log.exception("not_settled", attempt=attempt.pk)
+            attempt.outcome = Outcome.UNKNOWN
+            return attempt, None
+        return settled or attempt, finding.intent
+    except StaleLease as error:
+        log.warning("stale_lease", attempt=attempt.pk, error=str(error))
+    except KeyInUse:
+        log.warning("confirm_key_in_use", attempt=attempt.pk)
+    except RowBusy:
+        log.warning("row_busy", attempt=attempt.pk)
+    return Attempt.objects.select_related("payment", "order").get(pk=attempt.pk), None

@@ -19,11 +19,22 @@ from django.db.models import Q
 
 from orders import ends, goods
 from orders.models import Mail, Order
-from payments.breaks import GOODS, REFUND_FAILED, raise_to_give_back, resolve_breaks, resolve_given_back, resolve_repaid
+from payments.backoff import rung
+from payments.breaks import (
+    GOODS,
+    REFUND_FAILED,
+    raise_break,
+    raise_to_give_back,
+    resolve_breaks,
+    resolve_given_back,
+    resolve_repaid,
+)
 from payments.charges import charge_as_seen, credited_charge, new_refund, standing_charge
 from payments.errors import GatewayError, Invalid, KeyReused, RowBusy, StaleLease, Undecided
 from payments.gateways.base import Call, SeenCharge, SeenRefund, gateway
 from payments.gateways.transport import Deadline
+from payments.history import called, tell_calls
+from payments.intents import Finding
 from payments.leases import Lease, take_lease
 from payments.models import (
     NOT_GIVEN,
@@ -38,11 +49,10 @@ from payments.models import (
     refund_key,
 )
 from payments.models import Outcome as Known
-from payments.proposals import agree, takes_two
+from payments.monitoring.blocked_requests import count_replay
+from payments.outcome import judge
+from payments.refund_approvals import agree, takes_two
 from payments.row_lock import again_on_conflict, give_back_connections, locked_payment
-from payments.schedule import rung
-from payments.settle import Finding, called, judge, raise_break, tell_calls
-from payments.stopped import count_replay
 from shop.acts import Act, witnessed
 from shop.database_clock import DatabaseClock
 from shop.idempotency import refuse_other_body

@@ -14,13 +14,13 @@ from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from orders.models import Order
+from payments.backoff import rung
 from payments.breaks import BY_CREATE, Difference, open_break, resolve_breaks
 from payments.errors import GatewayError, NothingSent
 from payments.gateways.base import Intent, Window, gateway
 from payments.gateways.transport import Deadline
 from payments.models import Asker, Break, Payment, PaymentEvent
 from payments.row_lock import again_on_conflict, give_back_connections, locked_payment
-from payments.schedule import rung
 
 log = structlog.get_logger(__name__)
 

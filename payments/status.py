@@ -6,7 +6,7 @@ from django.db.models import Exists
 
 from orders.attempts import newest_attempt
 from orders.models import Order
-from payments import answers
+from payments import responses
 from payments.breaks import money_elsewhere
 from payments.gateways.base import Intent
 from payments.models import Attempt, Payment
@@ -20,7 +20,7 @@ def payment_status(order: Order, intent: Intent | None = None) -> dict[str, Any]
         "payment_status": newest.payment_status if newest else "none",
         "payment": newest.payment_id if newest else None,
         "pay_key": order.pay_key if may_press(order) else None,
-        "next_action": answers.next_action_of(intent),
+        "next_action": responses.next_action_of(intent),
         "reason": (newest.reason or None) if newest else None,
         "receipt_url": order.get_absolute_url() if order.is_paid else None,
     }

@@ -3,10 +3,11 @@
 import structlog
 from celery import shared_task
 
-from payments import accounts, books, close, complete, events, pay, retention, sweep, webhooks
+from payments import accounts, cancellation, pay, retention
 from payments.errors import GatewayError
-from payments.heartbeats import beat
 from payments.models import Asker, Heartbeat
+from payments.monitoring.heartbeats import beat
+from payments.reconciliation import event_feed, inbox, invariants, recovery, run
 from payments.row_lock import give_back_connections
 from shop.nudge import nudge
 
@@ -23,7 +24,7 @@ def open_payment(order_id: str) -> None:
 @shared_task(name="payments.complete")
 def complete_due() -> None:
     """One round of the completer."""
-    _, changed = complete.complete_due(Asker.COMPLETER)
+    _, changed = recovery.complete_due(Asker.COMPLETER)
     beat(Heartbeat.Name.COMPLETER)
     accounts.learn_if_due()
     if changed:
@@ -34,7 +35,7 @@ def complete_due() -> None:
 @shared_task(name="payments.work_webhooks")
 def work_webhooks(event_id: str | None = None) -> None:
     """Work on one stored event, or on all that are due."""
-    if webhooks.work_webhooks(event_id):
+    if inbox.work_webhooks(event_id):
         nudge("orders.send_mails")
     give_back_connections()
 
@@ -43,10 +44,10 @@ def work_webhooks(event_id: str | None = None) -> None:
 def read_events() -> None:
     """Read Stripe's events since the last time, and work on those that no webhook brought."""
     try:
-        events.read_events()
+        event_feed.read_events()
     except GatewayError as error:
         log.warning("events_not_read", error=str(error))
-    if webhooks.work_webhooks():
+    if inbox.work_webhooks():
         nudge("orders.send_mails")
     give_back_connections()
 
@@ -55,7 +56,7 @@ def read_events() -> None:
 def sweep_due() -> None:
     """Go on comparing Stripe's book with our rows, where that is due."""
     try:
-        sweep.sweep_due()
+        run.sweep_due()
     except GatewayError as error:
         log.warning("not_swept", error=str(error))
     give_back_connections()
@@ -64,14 +65,14 @@ def sweep_due() -> None:
 @shared_task(name="payments.check_books")
 def check_books() -> None:
     """Ask our own rows whether every paid order is paid."""
-    books.check_books()
+    invariants.check_books()
     give_back_connections()
 
 
 @shared_task(name="payments.expire_orders")
 def expire_orders() -> None:
     """Close the orders whose hold is over."""
-    close.expire_due()
+    cancellation.expire_due()
     give_back_connections()
 
 

@@ -2,7 +2,8 @@
 
 from django.urls import path, re_path
 
-from payments import health, pages, views, webhooks
+from payments import pages, views, webhooks
+from payments.monitoring import health
 
 urlpatterns = [
     path("orders/<str:order_id>/pay/", pages.pay, name="pay"),

@@ -19,14 +19,13 @@ from orders.api import KEY_PARAMETER
 from orders.models import Order
 from orders.ownership import own_order
 from orders.serializers import OrderSerializer, order_json
-from payments import answers
-from payments.breaker import note_answer
-from payments.close import Wish, close_order, give_up_payment
-from payments.complete import find_out, heal
-from payments.errors import KeyInUse, OtherAmount, RowBusy, StaleLease
+from payments import responses
+from payments.cancellation import Wish, close_order, give_up_payment
+from payments.errors import OtherAmount, RowBusy
 from payments.gateways.base import Intent
 from payments.models import Asker, Attempt, Outcome, Payment, Refund
-from payments.pay import Claimed, Press, claim, claim_stands, confirm, in_progress
+from payments.pay import Claimed, Press, carry_out, claim, claim_stands, in_progress
+from payments.reconciliation.recovery import heal
 from payments.redis_lock import Held
 from payments.refund import Ask, refund_once
 from payments.row_lock import give_back_connections, locked_order
@@ -38,7 +37,6 @@ from payments.serializers import (
     RefundAnswerSerializer,
     RefundSerializer,
 )
-from payments.settle import settle
 from payments.snapshot import money_snapshot
 from payments.status import may_press, payment_status
 from shop.acts import Act, who_asks
@@ -100,7 +98,7 @@ class PayView(APIView):
                 if claimed is None or not claim_stands(claimed):
                     raise
             give_back_connections()
-            attempt, intent = _carry_out(claimed)
+            attempt, intent = carry_out(claimed)
         return _answer(attempt, intent)
 
 
@@ -128,7 +126,7 @@ def _stored_answer(order: Order, press: Press) -> HttpResponse | None:
     refuse_other_body(seen, press.fingerprint)
     if seen.is_final and seen.answer_status and seen.answer_body is not None:
         count_duplicate(2, order.pk, press.key)
-        return replay(seen.answer_status, bytes(seen.answer_body), answers.location_of(seen))
+        return replay(seen.answer_status, bytes(seen.answer_body), responses.location_of(seen))
     return None
 
 
@@ -182,48 +180,25 @@ def _refuse_too_many_declines(order: Order) -> None:
         )
 
 
-def _carry_out(claimed: Claimed) -> tuple[Attempt, Intent | None]:
-    """Confirm and settle; the attempt as its row is afterwards, whoever wrote it, and the intent as just seen."""
-    attempt = claimed.attempt
-    try:
-        finding = confirm(claimed) if claimed.press else find_out(attempt, claimed.deadline, claimed.calls)  # layer 5
-        note_answer(answered=finding.was_answered)
-        try:
-            settled = settle(attempt.payment, claimed.lease, finding, Asker.SHOPPER)
-        except (OperationalError, InterfaceError, RowBusy):
-            # The answer is here and cannot be written: not known to our rows yet, so not known (RULES R76, C19).
-            log.exception("not_settled", attempt=attempt.pk)
-            attempt.outcome = Outcome.UNKNOWN
-            return attempt, None
-        return settled or attempt, finding.intent
-    except StaleLease as error:
-        log.warning("stale_lease", attempt=attempt.pk, error=str(error))
-    except KeyInUse:
-        log.warning("confirm_key_in_use", attempt=attempt.pk)
-    except RowBusy:
-        log.warning("row_busy", attempt=attempt.pk)
-    return Attempt.objects.select_related("payment", "order").get(pk=attempt.pk), None
-
-
 def _answer(attempt: Attempt, intent: Intent | None) -> HttpResponse:
     """The answer to a press, from the attempt's row (RULES R24)."""
     if attempt.is_final and attempt.answer_status and attempt.answer_body is not None:
         if attempt.outcome == Outcome.SUCCEEDED:
             nudge("orders.send_mails")
-        return final_answer(attempt.answer_status, bytes(attempt.answer_body), answers.location_of(attempt))
+        return final_answer(attempt.answer_status, bytes(attempt.answer_body), responses.location_of(attempt))
     if attempt.outcome == Outcome.RELEASED:
         raise Problem(
             "unavailable",
-            answers.released_text(attempt),
+            responses.released_text(attempt),
             RETRY_AFTER_SECONDS,
             {"order": attempt.order_id, "payment_status": attempt.payment_status},
         )
     if not attempt.outcome:
         raise in_progress(attempt.order, attempt, same_key=True)
     response = HttpResponse(
-        answers.press_body(attempt, answers.next_action_of(intent)), status=202, content_type="application/json"
+        responses.press_body(attempt, responses.next_action_of(intent)), status=202, content_type="application/json"
     )
-    response["Location"] = answers.location_of(attempt)
+    response["Location"] = responses.location_of(attempt)
     response["Retry-After"] = str(RETRY_AFTER_SECONDS)
     response["Cache-Control"] = "no-store"
     return response

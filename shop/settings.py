@@ -258,7 +258,8 @@ EVENTS_OVERLAP = timedelta(minutes=5)  # Stripe's events are read again from so 
 REFUND_DUPLICATES = env.bool("REFUND_DUPLICATES", False)  # a double charge is refunded by the sweep; else by staff
 # Minor units that one person may give back of one payment; above it a second one approves. None: no second person.
 REFUND_NEEDS_SECOND_PERSON_MINOR: int | None = env.int("REFUND_NEEDS_SECOND_PERSON_MINOR", None if DEBUG else 50_000)
-BREAKER_FAILURES = 10  # presses in a row that Stripe did not answer; then 503 at once (payments/breaker.py)
+# Presses in a row that Stripe did not answer; then 503 at once (payments/gateways/circuit_breaker.py).
+BREAKER_FAILURES = 10
 BREAKER_PAUSE = timedelta(seconds=10)
 DECLINES_PER_ORDER = 10  # definite declines of one order within an hour; then 429 throttled
 
@@ -267,7 +268,7 @@ REDIS_LOCK = "payments.redis_lock.redis_lock"
 PAYMENT_GATEWAY = "payments.gateways.stripe.StripeGateway"
 
 # Duplicates that a layer stopped are counted in the process and written in batches; "" keeps none (RULES R19).
-DUPLICATES_KEPT_BY = "payments.stopped.keep"
+DUPLICATES_KEPT_BY = "payments.monitoring.blocked_requests.keep"
 DUPLICATES_FLUSH = timedelta(seconds=5)
 
 # --- Celery: never needed for a right answer, only for a fast one ---------------------------------------------------

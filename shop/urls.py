@@ -36,7 +36,7 @@ urlpatterns = [
     path("readyz", health.readyz, name="readyz"),
     path("metrics", health.metrics, name="metrics"),
     # Staff.
-    path("admin/desk/", include("payments.desk.urls")),
+    path("admin/desk/", include("payments.backoffice.urls")),
     path("admin/", admin.site.urls),
     path("", include("orders.urls")),
     path("", include("payments.urls")),

@@ -10,7 +10,7 @@ import pytest
 from django.db import connection
 from xdist.scheduler import LoadFileScheduling
 
-from payments.breaker import close_breaker
+from payments.gateways.circuit_breaker import close_breaker
 from shop.redis_pause import end_redis_pause
 from shop.stack import Refusal, chromium
 from shop.stack.postgres import Postgres

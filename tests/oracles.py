@@ -4,8 +4,8 @@ from django.conf import settings
 from django.db.models import Sum
 
 from orders.models import Mail, Order, OrderLine
-from payments.complete import due_attempts
 from payments.models import Attempt, Break, Payment, Refund
+from payments.reconciliation.recovery import due_attempts
 from tests.book import Book, Json
 
 

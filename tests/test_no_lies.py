@@ -25,8 +25,8 @@ from orders.mail_links import new_link
 from orders.mail_truth import Say
 from orders.models import Mail, Order
 from orders.ownership import Shopper
-from payments import answers
-from payments.breaker import close_breaker, note_answer
+from payments import responses
+from payments.gateways.circuit_breaker import close_breaker, note_answer
 from payments.models import DEAD, Attempt, Outcome, Payment, Refund
 from shop.env import BASE_DIR
 from shop.idempotency import fingerprint
@@ -140,7 +140,7 @@ def _attempt(order: Order, word: str) -> None:
         columns: dict[str, Any] = {"outcome": word}
         if attempt.is_final:
             attempt.reason = {"succeeded": "", "canceled": "started-over"}.get(word, "declined")
-            status, body = answers.final_answer_of(attempt, order)
+            status, body = responses.final_answer_of(attempt, order)
             columns |= {"reason": attempt.reason, "answer_status": status, "answer_body": body}
         if attempt.is_final or word == "released":
             columns |= {"phase": "finished", "locked_until": None}
@@ -203,7 +203,7 @@ def _answers(order: Order, truth: Truth) -> Told:
     attempt = Attempt.objects.filter(order=order).first()
     keys = [attempt.idempotency_key] if attempt and attempt.outcome != "released" else []
     if attempt and attempt.outcome in ("unknown", "processing", "requires_action"):
-        yield "202", _said(json.loads(answers.press_body(attempt)))
+        yield "202", _said(json.loads(responses.press_body(attempt)))
     pay = f"/api/orders/{order.pk}/payments/"
     yield "another total", _post(client, pay, "ANOTHER", _card(order, more=1))
     for key in keys if may_be_paid else [*keys, "ANOTHER"]:  # a new press that may start would only succeed
@@ -236,7 +236,7 @@ def _post(client: Client, path: str, key: str, body: dict[str, Any]) -> str:
 
 def _said(body: dict[str, Any]) -> str:
     """What an answer says in words, and its problem by name."""
-    reason = answers.reason_text(body["reason"]) if body.get("reason") else ""
+    reason = responses.reason_text(body["reason"]) if body.get("reason") else ""
     return " ".join(str(body.get(word) or "") for word in ("type", "title", "detail")) + " " + reason
 
 
@@ -299,7 +299,7 @@ CHECKED = "orders/mail_truth.py asks the rows before it is sent"
 OF_A_402 = "of a 402, which only a definite no gets; see the states above"
 PLACING = "about placing: nothing was ordered, and placing charges nothing"
 CANCELING = "about canceling another order; says nothing of an outcome"
-ALL_ENDED = "payments/desk/charged_twice.py: the last of its rules, where every press has ended and no break is open"
+ALL_ENDED = "the last rule of payments/backoffice/inquiry/answer.py: every press has ended, and no break is open"
 HAS_A_NEW_KEY = "the server gave a pay_key: no press of this order is open, and none has charged"
 NOT_ABOUT_PAYING = "log-in, goods, or what staff and developers read"
 
@@ -318,8 +318,8 @@ CLAIMS: dict[str, dict[str, str]] = {
             NOT_SENT
         )
     },
-    "payments/alarms.py": {"A refund did not reach the shopper": STAFF},
-    "payments/answers.py": {
+    "payments/monitoring/alarms.py": {"A refund did not reach the shopper": STAFF},
+    "payments/responses.py": {
         "Your bank declined the payment. Please try another card, or ask your bank.": OF_A_402,
         "Your bank could not confirm that it was you. Please try again, or use another card.": OF_A_402,
         "The bank could not do it this time. Please try again in a moment, or use another card.": OF_A_402,
@@ -329,22 +329,22 @@ CLAIMS: dict[str, dict[str, str]] = {
         "We are finding out whether this order was paid before. Nothing was sent now, and you will not be charged"
         " twice. Please try again in a while.": LOST,
     },
-    "payments/breaker.py": {
+    "payments/gateways/circuit_breaker.py": {
         "Our payment provider does not answer at the moment. Nothing was sent and you were not charged.": NOT_SENT
     },
-    "payments/desk/acts.py": {
+    "payments/backoffice/actions/orders_and_breaks.py": {
         "Else the payment is given up. A press that is in doubt ends, and the shopper is told: not charged.": IF_SO
     },
-    "payments/desk/figures.py": {"Declines by reason": STAFF},
-    "payments/desk/questions.py": {
+    "payments/backoffice/dashboard/figures.py": {"Declines by reason": STAFF},
+    "payments/backoffice/actions/ask_stripe.py": {
         "The order is being given up: if Stripe has not charged, its payment is canceled there.": IF_SO,
         "is past its time: if Stripe has not charged, its payment is canceled there,": IF_SO,
         "and the shopper may pay again": IF_SO,
         "Nothing was charged. The shopper can pay again.": STAFF,
         "Nothing was charged. The order is": STAFF,
     },
-    "payments/desk/refunds.py": {"Refused. Nothing went back.": STAFF},
-    "payments/desk/cases.py": {
+    "payments/backoffice/actions/refunds.py": {"Refused. Nothing went back.": STAFF},
+    "payments/backoffice/inquiry/wording.py": {
         "Not charged; the line is a hold that goes away": ALL_ENDED,
         "You were not charged for {order}. If you see a line from us, please send us its date, its amount and the last"
         " four digits.": ALL_ENDED,
@@ -357,7 +357,7 @@ CLAIMS: dict[str, dict[str, str]] = {
         "This payment had to be prepared anew. Nothing was sent and you were not charged. Please try again.": NOT_SENT,
         "card-declined, payment-token-invalid, payment-refused; next pay_key": NOT_ABOUT_PAYING,
     },
-    "payments/webhooks.py": {"failed, see the log": NOT_ABOUT_PAYING},
+    "payments/reconciliation/inbox.py": {"failed, see the log": NOT_ABOUT_PAYING},
     "shop/account.py": {"This e-mail address and password do not belong together. Please try again.": NOT_ABOUT_PAYING},
     "shop/api.py": {
         "Log in and try again.": NOT_ABOUT_PAYING,

@@ -19,14 +19,14 @@ from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
 
 from orders.models import Order
-from payments.close import Wish
-from payments.complete import ask_stripe, complete_due
+from payments.cancellation import Wish
 from payments.disputes import follow_disputes
 from payments.management.outside import Answer, Bank, Browser, Shopper, Unexpected
 from payments.models import Asker, Attempt, Break, Payment, WebhookEvent
+from payments.outcome import carry_out_closing
+from payments.reconciliation.recovery import ask_stripe, complete_due
+from payments.reconciliation.run import sweep
 from payments.row_lock import locked_order
-from payments.settle import carry_out_closing
-from payments.sweep import sweep
 from shop.env import env
 from shop.ids import new_id, new_reference
 from shop.models import Product

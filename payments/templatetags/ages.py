@@ -5,7 +5,7 @@ import datetime
 from django import template
 from django.utils.html import format_html
 
-from payments.alarms import age_text
+from payments.monitoring.alarms import age_text
 from shop.money import CURRENCIES, money_text
 
 register = template.Library()

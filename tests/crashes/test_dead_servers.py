@@ -13,8 +13,8 @@ from django.test import Client
 
 from orders.mail import send_due_mails
 from orders.models import Mail, Order
-from payments.complete import complete_due
 from payments.models import Attempt, attempt_id
+from payments.reconciliation.recovery import complete_due
 from shop.redis_pause import end_redis_pause
 from shop.stack.postgres import Postgres
 from shop.stack.redis import Redis

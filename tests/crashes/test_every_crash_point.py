@@ -22,7 +22,7 @@ from django.test import Client
 from orders.mail import send_due_mails
 from orders.models import Mail, Order
 from payments.models import Attempt, Payment, PaymentEvent, WebhookEvent
-from payments.webhooks import work_webhooks
+from payments.reconciliation.inbox import work_webhooks
 from shop.env import BASE_DIR
 from shop.stack.redis import Redis
 from tests.book import Book

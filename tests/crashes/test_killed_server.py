@@ -9,8 +9,8 @@ import pytest
 from django.test import Client
 
 from orders.models import Mail, Order
-from payments.complete import complete_due
 from payments.models import Attempt, Payment
+from payments.reconciliation.recovery import complete_due
 from tests.book import CREATE, Book
 from tests.crashes.dying import assert_died, in_background, press_at
 from tests.oracles import assert_books_agree

@@ -8,9 +8,9 @@ from django.db import connection, transaction
 
 from orders.mail import send_due_mails
 from orders.models import Mail, Order
-from payments.complete import complete_due
 from payments.models import Attempt, PaymentEvent
 from payments.pay import Press, claim, claim_stands
+from payments.reconciliation.recovery import complete_due
 from payments.row_lock import locked_order
 from tests.book import CONFIRM, Book
 from tests.crashes.dying import press_at, wait_until

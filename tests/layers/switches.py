@@ -14,8 +14,7 @@ from django.db.models import F
 
 from orders import ends, goods
 from orders.models import Order, OrderLine
-from payments import close, complete, pay, row_lock, views
-from payments import settle as settling
+from payments import cancellation, outcome, pay, row_lock, views
 from payments.gateways import base
 from payments.gateways.base import Call, Intent
 from payments.gateways.stripe import StripeGateway
@@ -45,14 +44,14 @@ def layer_3_off(put: Put) -> None:
     put(views, "claim", claim_without_asking)
     no_derived_ids(put)
     put(pay, "_commit_confirming", confirm_without_asking)
-    put(settling, "_refuse_stale", lambda *_: None)
+    put(outcome, "_refuse_stale", lambda *_: None)
 
 
 def no_row_lock(put: Put) -> None:
     """`locked_order` and `locked_payment` read, and lock nothing."""
-    for module in (views, pay, close, complete, row_lock):
+    for module in (views, pay, cancellation, row_lock):
         put(module, "locked_order", read_order)
-    put(settling, "locked_payment", read_payment)
+    put(outcome, "locked_payment", read_payment)
 
 
 def no_derived_ids(put: Put) -> None:

@@ -15,8 +15,7 @@ from django.db import connection
 from django.utils import timezone
 
 from payments import charges, refund, views
-from payments.desk import once
-from payments.desk import refunds as desk
+from payments.backoffice.actions import page, refunds
 from payments.gateways import base
 from payments.gateways.base import Call, SeenRefund
 from payments.gateways.stripe import StripeGateway
@@ -38,14 +37,14 @@ def layer_1_off(put: Put) -> None:
     """No form is known again, and none is stale. The unique index goes by `no_constraints`."""
     put(Act, "begin", lambda act: None)
     put(Act, "is_done", lambda act: False)
-    put(once, "_done_by", lambda form_key: None)
+    put(page, "_done_by", lambda form_key: None)
 
 
 def layer_2_off(put: Put) -> None:
     """Each press gets a key of its own, whatever the page or the program sent."""
-    real = desk._ask
+    real = refunds._ask
     put(views, "required_key", lambda request: new_id())
-    put(desk, "_ask", lambda payment, key, *rest: real(payment, new_id(), *rest))
+    put(refunds, "_ask", lambda payment, key, *rest: real(payment, new_id(), *rest))
 
 
 def layer_3_off(put: Put) -> None:

@@ -8,17 +8,17 @@ import datetime
 
 import pytest
 
-from payments import duplicates
-from payments.duplicates import give_back
 from payments.models import Break, Charge, Refund
+from payments.reconciliation import double_charges
+from payments.reconciliation.double_charges import give_back
 from shop.ids import new_id
 from tests.book import REFUND
 from tests.layers import switches_of_refunds as switches
 from tests.payments.planting import paid_order, second_charge, swept
 
 LAYERS = {
-    "the refund under way": lambda put: put(duplicates, "_open_refund", lambda charge: None),
-    "the key": lambda put: put(duplicates, "_key", lambda charge: f"charge:{new_id()}"),
+    "the refund under way": lambda put: put(double_charges, "_open_refund", lambda charge: None),
+    "the key": lambda put: put(double_charges, "_key", lambda charge: f"charge:{new_id()}"),
     "what is left": lambda put: put(Charge, "left_minor", property(lambda charge: charge.captured_minor)),
 }
 

@@ -12,8 +12,8 @@ from django.utils import timezone
 from orders.ends import owe_finish_paying
 from orders.mail import send_due_mails
 from orders.models import Mail, Order
-from payments.complete import ask_stripe
 from payments.models import Asker, Attempt
+from payments.reconciliation.recovery import ask_stripe
 from tests.book import CONFIRM, Book
 from tests.orders.making import minutes_ago
 from tests.payments.paying import (

@@ -12,7 +12,7 @@ from django.utils import timezone
 from orders import ends
 from orders.fulfil import CannotFulfil, fulfil_order
 from orders.models import Order, OrderLine
-from payments.books import check_books
+from payments.reconciliation.invariants import check_books
 from shop.acts import Act
 from shop.ids import new_id
 from shop.models import Product, StockMovement

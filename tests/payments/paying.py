@@ -14,8 +14,8 @@ from django.utils import timezone
 
 from orders.models import Order
 from orders.ownership import Shopper
-from payments.complete import complete_due
 from payments.models import Attempt, Payment
+from payments.reconciliation.recovery import complete_due
 from shop.database_clock import DatabaseClock
 from shop.ids import new_id
 from tests.book import Book, Json

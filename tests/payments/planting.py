@@ -14,7 +14,7 @@ from django.utils import timezone
 from orders.models import Order
 from payments.charges import credited_charge
 from payments.models import Break, Charge, Payment, Refund, cancel_key, create_key, payment_id
-from payments.sweep import Swept, sweep
+from payments.reconciliation.run import Swept, sweep
 from shop.ids import new_id
 from tests.book import Book, Json
 from tests.payments.paying import placed_order, press

@@ -12,12 +12,12 @@ from django.utils import timezone
 from orders.mail_again import make_due_again
 from orders.models import Order
 from payments.breaks import Difference, open_break, resolve_break
-from payments.close import Wish, close_order
-from payments.complete import cancel_at_stripe
+from payments.cancellation import Wish, close_order
 from payments.models import Asker, Attempt, Break, Refund, RefundProposal
-from payments.proposals import refuse_refund
-from payments.reconcile import reconcile_order
+from payments.reconciliation.on_demand import reconcile_order
+from payments.reconciliation.recovery import cancel_at_stripe
 from payments.refund import Ask, refund_once
+from payments.refund_approvals import refuse_refund
 from payments.snapshot import money_snapshot
 from shop.acts import Act, DoneAlready, StaleForm, Who, version_of, witnessed
 from shop.database_clock import DatabaseClock

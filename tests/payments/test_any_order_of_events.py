@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from orders.models import Mail, Order
 from payments.models import Attempt, Break, Dispute, Payment, PaymentEvent, Refund, WebhookEvent
-from payments.webhooks import work_webhooks
+from payments.reconciliation.inbox import work_webhooks
 from tests.book import Book, Json
 from tests.payments.paying import intent_of, placed_order, press
 from tests.payments.test_webhooks import deliver, is_due

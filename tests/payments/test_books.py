@@ -13,8 +13,8 @@ from django.utils import timezone
 from orders.ends import fulfil
 from orders.models import Order
 from payments import tasks
-from payments.books import _stock_differences, check_books
 from payments.models import Break
+from payments.reconciliation.invariants import _stock_differences, check_books
 from shop.models import Product, StockMovement
 from tests.book import Book
 from tests.orders.making import give_up, make_order, make_product

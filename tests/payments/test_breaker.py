@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from payments.breaker import close_breaker
-from payments.complete import ask_stripe
+from payments.gateways.circuit_breaker import close_breaker
 from payments.models import Asker, Attempt
+from payments.reconciliation.recovery import ask_stripe
 from tests.book import CONFIRM, Book
 from tests.payments.paying import placed_order, press
 
@@ -59,7 +59,7 @@ def test_after_the_pause_one_press_tries_it_for_all_and_closes_it(
     order, client = placed_order()
     assert press(client, order).status_code == 503
     book.clear_rules()
-    monkeypatch.setattr("payments.breaker._try_again_at", 0.001)  # long ago on the monotonic clock
+    monkeypatch.setattr("payments.gateways.circuit_breaker._try_again_at", 0.001)  # long ago on the monotonic clock
     assert press(client, order).status_code == 201
     assert len(book.succeeded(order.pk)) == 1
 

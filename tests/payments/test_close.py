@@ -8,11 +8,11 @@ import pytest
 from django.utils import timezone
 
 from orders.models import Mail, Order
-from payments import close, pay
-from payments.complete import ask_stripe, complete_due
+from payments import cancellation, pay
 from payments.errors import RowBusy
 from payments.leases import take_lease
 from payments.models import Asker, Attempt, Payment, PaymentEvent
+from payments.reconciliation.recovery import ask_stripe, complete_due
 from tests.book import CANCEL, Book
 from tests.oracles import assert_books_agree
 from tests.orders.making import minutes_ago
@@ -213,7 +213,7 @@ def test_a_settle_that_fails_after_the_cancel_is_made_up_for(book: Book, monkeyp
     order, client = placed_order()
     pay.open_ahead(order.pk)
     with monkeypatch.context() as broken:
-        broken.setattr(close, "settle", lambda *_: (_ for _ in ()).throw(RowBusy(order.pk)))
+        broken.setattr(cancellation, "settle", lambda *_: (_ for _ in ()).throw(RowBusy(order.pk)))
         assert cancel(client, order).status_code == 202
     assert book.intents(order.pk)[0]["status"] == "canceled"
     paying.complete(order)
@@ -227,7 +227,7 @@ def test_a_busy_row_is_no_500(book: Book, monkeypatch: pytest.MonkeyPatch) -> No
     def busy(*_: Any) -> bool:
         raise RowBusy(order.pk)
 
-    monkeypatch.setattr(close, "_commit_wish", busy)
+    monkeypatch.setattr(cancellation, "_commit_wish", busy)
     assert problem(cancel(client, order)) == (409, "request-in-progress")
     assert problem(start_over(client, order)) == (409, "request-in-progress")
     assert Order.objects.get(pk=order.pk).closing_since is None
@@ -310,7 +310,7 @@ def test_a_press_that_was_claimed_before_the_wish_does_not_confirm_after_it(
 
     def paused_too_long(*arguments: Any) -> None:
         let_leases_end(order)
-        close.close_order(order.pk, close.Wish.CANCEL, "shopper", Asker.SHOPPER)
+        cancellation.close_order(order.pk, cancellation.Wish.CANCEL, "shopper", Asker.SHOPPER)
         whole(*arguments)
 
     monkeypatch.setattr(pay, "_commit_confirming", paused_too_long)

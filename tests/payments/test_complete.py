@@ -12,15 +12,16 @@ from django.db import OperationalError
 from django.utils import timezone
 
 from orders.models import Order
-from payments import close, complete, pay
-from payments.close import Wish, expire_due
-from payments.complete import complete_attempt, complete_due, due_attempts
+from payments import cancellation, intents, pay
+from payments.cancellation import Wish, expire_due
 from payments.errors import RowBusy
 from payments.leases import take_lease
 from payments.models import Asker, Attempt, Break, Outcome, Payment, PaymentEvent, Refund, WebhookEvent
+from payments.outcome import settle
+from payments.reconciliation import recovery
+from payments.reconciliation.recovery import complete_attempt, complete_due, due_attempts
 from payments.refund import Ask, claim_refund
 from payments.row_lock import give_back_connections
-from payments.settle import settle
 from tests.book import CANCEL, CREATE, Book
 from tests.crashes.dying import in_background, wait_for_waiters
 from tests.oracles import assert_books_agree
@@ -196,14 +197,14 @@ def test_an_unknown_after_ten_minutes_that_was_charged_is_paid_not_canceled(book
 def test_charged_between_the_last_look_and_the_cancel_is_paid(book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
     order, _ = unknown_order(book, LOST_BEFORE)
     clicked(order, datetime.timedelta(minutes=11))
-    whole = complete._commit_payment_closing
+    whole = pay.commit_payment_closing
 
     def charged_just_now(payment: Payment) -> None:
         whole(payment)
         late = {"payment_method": "pm_card_visa", "return_url": "https://x.test"}
         at_stripe(f"payment_intents/{payment.intent_id}/confirm", **late)
 
-    monkeypatch.setattr(complete, "_commit_payment_closing", charged_just_now)
+    monkeypatch.setattr(pay, "commit_payment_closing", charged_just_now)
     paying.complete(order)
     assert outcome(order) == "succeeded"
     assert_books_agree(book, order)
@@ -309,14 +310,14 @@ def test_one_attempt_that_cannot_be_finished_does_not_keep_the_others_waiting(
     book: Book, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = unknown_order(book, LOST_AFTER)[0], unknown_order(book, LOST_AFTER)[0]
-    whole = complete.find_out
+    whole = pay.find_out
 
     def first_one_breaks(attempt: Attempt, *rest: Any) -> Any:
         if attempt.order_id == first.pk:
             raise RowBusy(first.pk)
         return whole(attempt, *rest)
 
-    monkeypatch.setattr(complete, "find_out", first_one_breaks)
+    monkeypatch.setattr(recovery, "find_out", first_one_breaks)
     let_leases_end(first)
     let_leases_end(second)
     assert complete_due() == (2, 1)
@@ -340,7 +341,7 @@ def test_killed_in_the_middle_of_a_batch_and_run_again(book: Book, monkeypatch: 
     for order in orders:
         let_leases_end(order)
     with monkeypatch.context() as dying:
-        dying.setattr(complete, "settle", dies_after_one)
+        dying.setattr(recovery, "settle", dies_after_one)
         with pytest.raises(KeyboardInterrupt):
             complete_due()
     assert [outcome(order) for order in orders].count("succeeded") == 1
@@ -353,7 +354,7 @@ def test_killed_in_the_middle_of_a_batch_and_run_again(book: Book, monkeypatch: 
 
 def test_two_completers_at_once_are_harmless(book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
     order, _ = unknown_order(book, LOST_AFTER)
-    whole = pay.look_at_intent
+    whole = intents.look_at_intent
     rivals: list[Attempt | None] = []
 
     def meanwhile_another(*arguments: Any) -> Any:
@@ -361,7 +362,7 @@ def test_two_completers_at_once_are_harmless(book: Book, monkeypatch: pytest.Mon
         give_back_connections()
         return whole(*arguments)
 
-    monkeypatch.setattr(complete, "look_at_intent", meanwhile_another)
+    monkeypatch.setattr(pay, "look_at_intent", meanwhile_another)
     assert paying.complete(order) == (1, 1)
     assert rivals == [None]
     assert_books_agree(book, order)
@@ -378,11 +379,11 @@ def test_a_wish_to_close_that_comes_just_before_the_lease_stops_the_confirm(
     whole = take_lease
 
     def cancels_first(row: Any, *rest: Any, **named: Any) -> Any:
-        monkeypatch.setattr(complete, "take_lease", whole)
-        assert close._commit_wish(order.pk, Wish.CANCEL, "shopper", Asker.SHOPPER)
+        monkeypatch.setattr(recovery, "take_lease", whole)
+        assert cancellation._commit_wish(order.pk, Wish.CANCEL, "shopper", Asker.SHOPPER)
         return whole(row, *rest, **named)
 
-    monkeypatch.setattr(complete, "take_lease", cancels_first)
+    monkeypatch.setattr(recovery, "take_lease", cancels_first)
     paying.complete(order)
     assert len(confirms(book, order)) == sent
     assert Order.objects.get(pk=order.pk).status == "canceled"
@@ -406,7 +407,7 @@ def test_nobody_takes_the_lease_while_a_wish_to_close_is_being_committed(
         return whole(**columns)
 
     monkeypatch.setattr(PaymentEvent.objects, "create", rival_comes)
-    assert close._commit_wish(order.pk, Wish.CANCEL, "shopper", Asker.SHOPPER)
+    assert cancellation._commit_wish(order.pk, Wish.CANCEL, "shopper", Asker.SHOPPER)
     assert taking[0].result(30) is not None
     monkeypatch.undo()
     assert Order.objects.get(pk=order.pk).is_closing
@@ -418,7 +419,7 @@ def test_nobody_takes_the_lease_while_a_wish_to_close_is_being_committed(
 def test_a_closing_whose_process_died_is_finished(book: Book) -> None:
     order, _ = unknown_order(book, LOST_BEFORE)
     let_leases_end(order)
-    assert close._commit_wish(order.pk, Wish.CANCEL, "shopper", Asker.SHOPPER)  # and here it dies
+    assert cancellation._commit_wish(order.pk, Wish.CANCEL, "shopper", Asker.SHOPPER)  # and here it dies
     assert Order.objects.get(pk=order.pk).status == "pending"
     paying.complete(order)
     after = Order.objects.get(pk=order.pk)
@@ -431,7 +432,7 @@ def test_a_closing_of_an_intent_whose_id_we_never_heard_learns_it_first(book: Bo
     book.rule("reset", CREATE, when="after", times=None)
     press(client, order)
     book.clear_rules()
-    assert close._commit_wish(order.pk, Wish.CANCEL, "shopper", Asker.SHOPPER)
+    assert cancellation._commit_wish(order.pk, Wish.CANCEL, "shopper", Asker.SHOPPER)
     paying.complete(order)
     assert Order.objects.get(pk=order.pk).status == "canceled"
     assert [intent["status"] for intent in book.intents(order.pk)] == ["canceled"]
@@ -545,7 +546,7 @@ def test_reconcile_payments_between_two_moments(book: Book, capsys: pytest.Captu
 
 def died_closing(order: Order) -> None:
     """The wish is committed, and the process is gone before it asked Stripe."""
-    assert close._commit_wish(order.pk, Wish.CANCEL, "shopper", Asker.SHOPPER)
+    assert cancellation._commit_wish(order.pk, Wish.CANCEL, "shopper", Asker.SHOPPER)
 
 
 def died_refunding(order: Order) -> Refund:
@@ -633,14 +634,14 @@ def test_one_chosen_row_that_cannot_be_finished_does_not_keep_the_others(
     for order in (first, second):
         pay.open_ahead(order.pk)
         died_closing(order)
-    whole = close.finish_closing
+    whole = cancellation.finish_closing
 
     def first_one_breaks(order_id: str, *rest: Any) -> None:
         if order_id == first.pk:
             raise RowBusy(order_id)
         whole(order_id, *rest)
 
-    monkeypatch.setattr(complete, "finish_closing", first_one_breaks)
+    monkeypatch.setattr(recovery, "finish_closing", first_one_breaks)
     code, said = reconcile(capsys, "--since", "2026-01-01T00:00:00Z")
     assert (code, said["due"], said["changed"]) == (0, due(closings=2), 1)
     assert Order.objects.get(pk=second.pk).status == "canceled"
@@ -681,7 +682,7 @@ def test_reconcile_payments_exits_2_when_the_database_does_not_answer(
     def gone(*_: Any, **__: Any) -> Any:
         raise OperationalError("gone")
 
-    monkeypatch.setattr(complete, "due_attempts", gone)
+    monkeypatch.setattr(recovery, "due_attempts", gone)
     assert reconcile(capsys) == (2, {})
 
 

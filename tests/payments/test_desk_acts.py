@@ -13,8 +13,8 @@ from django.utils import timezone
 from orders.mail import send_due_mails
 from orders.mail_again import leave_as_sent, mail_snapshot, make_due_again
 from orders.models import Mail, Order
-from payments.desk.acts import _given_back
-from payments.desk.forms import marks_of
+from payments.backoffice.actions.forms import marks_of
+from payments.backoffice.actions.orders_and_breaks import _given_back
 from payments.leases import take_lease
 from payments.models import Asker, Attempt, Break, Payment, PaymentEvent, Refund, WebhookEvent
 from shop.acts import Act, Who

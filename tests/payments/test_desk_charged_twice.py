@@ -16,16 +16,16 @@ from django.utils import timezone
 
 from orders.models import Order
 from orders.ownership import Shopper
+from payments.backoffice.inquiry.wording import WORDS, Case
+from payments.backoffice.payment.times import when_text
 from payments.breaks import resolve_break
-from payments.complete import ask_stripe, complete_due
-from payments.desk.cases import WORDS, Case
-from payments.desk.times import when_text
 from payments.disputes import follow_disputes
-from payments.duplicates import give_back
 from payments.models import Asker, Attempt, Break, Payment, Refund
+from payments.outcome import carry_out_closing
+from payments.reconciliation.double_charges import give_back
+from payments.reconciliation.recovery import ask_stripe, complete_due
 from payments.refund import Ask, follow_refunds, refund_once
 from payments.row_lock import locked_order
-from payments.settle import carry_out_closing
 from shop.acts import Act, Who
 from shop.ids import new_id
 from tests.book import Book

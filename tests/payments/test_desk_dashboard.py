@@ -17,11 +17,9 @@ from django.utils import timezone
 
 from orders.models import Mail, Order
 from payments import accounts
-from payments.alarms import ALARMS
-from payments.breaker import note_answer
-from payments.desk.charts import HEIGHT, WIDTH, Chart, draw
-from payments.desk.figures import DAYS, Figure, Series, read_figures
-from payments.heartbeats import beat
+from payments.backoffice.dashboard.charts import HEIGHT, WIDTH, Chart, draw
+from payments.backoffice.dashboard.figures import DAYS, Figure, Series, read_figures
+from payments.gateways.circuit_breaker import note_answer
 from payments.models import (
     Attempt,
     Break,
@@ -35,6 +33,8 @@ from payments.models import (
     RefundProposal,
     WebhookEvent,
 )
+from payments.monitoring.alarms import ALARMS
+from payments.monitoring.heartbeats import beat
 from shop.ids import new_id
 from tests.orders.making import make_attempt, make_order, minutes_ago
 from tests.payments.planting import refund_row

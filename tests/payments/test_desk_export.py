@@ -22,8 +22,8 @@ from django.urls import reverse
 from django.utils import timezone
 
 from orders.models import Order
-from payments.desk.export import PAGE, csv_lines, safe_cell
-from payments.desk.figures import FIGURES
+from payments.backoffice.dashboard.export import PAGE, csv_lines, safe_cell
+from payments.backoffice.dashboard.figures import FIGURES
 from payments.models import Payment
 from shop.env import BASE_DIR
 from shop.models import StaffAct
@@ -163,7 +163,7 @@ def test_the_form_begins_with_the_last_thirty_days() -> None:
 
 
 def test_pages_meet_without_a_gap_or_a_row_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("payments.desk.export.PAGE", 7)
+    monkeypatch.setattr("payments.backoffice.dashboard.export.PAGE", 7)
     order = paid_order()
     many_payments(order, 100)  # ten at a time in the same second, so pages end among equals
     rows = read(export(staff(), "2026-01-01", today()))

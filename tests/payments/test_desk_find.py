@@ -13,9 +13,9 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from orders.models import Order
-from payments.desk.find import MOST, amounts_in, break_searches, find, find_payments, searches
-from payments.duplicates import give_back
+from payments.backoffice.search import MOST, amounts_in, break_searches, find, find_payments, searches
 from payments.models import Attempt, Break, Payment, Refund
+from payments.reconciliation.double_charges import give_back
 from shop.ids import new_id
 from tests.book import Book
 from tests.orders.making import make_attempt, make_order, make_product

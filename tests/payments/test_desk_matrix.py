@@ -20,9 +20,9 @@ from django.utils import timezone
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from orders.models import Mail, Order
+from payments.backoffice.dashboard.figures import FIGURES
+from payments.backoffice.runbook import page_names
 from payments.breaks import Difference, open_break
-from payments.desk.figures import FIGURES
-from payments.desk.runbook import page_names
 from payments.models import Break, Payment, RefundProposal, WebhookEvent
 from shop.acts import Act, Who
 from shop.models import Product

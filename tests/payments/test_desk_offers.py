@@ -8,7 +8,7 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 
 from orders.models import Mail, Order
-from payments.desk.offers import offers
+from payments.backoffice.actions.available import offers
 from payments.models import Attempt, Break, WebhookEvent
 from payments.refund import Ask, refund_once
 from shop.database_clock import DatabaseClock

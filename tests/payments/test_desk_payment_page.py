@@ -14,10 +14,9 @@ from django.utils import timezone
 from orders.mail_again import mail_snapshot, make_due_again
 from orders.models import Mail, Order
 from orders.order_story import story_of as order_story
-from payments.close import Wish, close_order
-from payments.complete import ask_stripe, complete_attempt, complete_due
-from payments.desk.story import Row, moment_of, story_of
-from payments.desk.times import when_text
+from payments.backoffice.payment.timeline import Row, moment_of, story_of
+from payments.backoffice.payment.times import when_text
+from payments.cancellation import Wish, close_order
 from payments.models import (
     Asker,
     Attempt,
@@ -29,11 +28,12 @@ from payments.models import (
     Refund,
     WebhookEvent,
 )
+from payments.outcome import carry_out_closing
 from payments.pay import new_payment, open_ahead
-from payments.reconcile import reconcile_order
+from payments.reconciliation.on_demand import reconcile_order
+from payments.reconciliation.recovery import ask_stripe, complete_attempt, complete_due
 from payments.refund import Ask, follow_refunds, refund_once
 from payments.row_lock import locked_order
-from payments.settle import carry_out_closing
 from shop.acts import Act, Who
 from shop.ids import new_id
 from shop.models import Product, StaffAct

@@ -7,7 +7,7 @@ import pytest
 from django.utils import timezone
 
 from orders.models import Order
-from payments.desk import questions
+from payments.backoffice.actions import ask_stripe
 from payments.models import Attempt, Payment, PaymentEvent, Refund
 from payments.refund import Ask, refund_once
 from shop.models import StaffAct
@@ -78,10 +78,10 @@ def test_what_it_may_do_is_what_the_completer_would(outcome: str, columns: dict[
     order = make_order()
     make_attempt(order, outcome, **columns)
     Payment.objects.update(phase="open")
-    assert says in questions.what_it_may_do(order)
+    assert says in ask_stripe.what_it_may_do(order)
     Order.objects.filter(pk=order.pk).update(closing_since=timezone.now(), closing_by="x", closing_reason="cancel")
     order.refresh_from_db()
-    assert "is being given up" in questions.what_it_may_do(order)
+    assert "is being given up" in ask_stripe.what_it_may_do(order)
 
 
 def test_it_may_be_repeated_and_is_one_act_however_often_its_form_comes(book: Book) -> None:
@@ -136,7 +136,7 @@ def test_everything_that_moves_carries_the_name_of_who_asked(book: Book) -> None
 
 
 def test_a_selection_is_asked_about_a_few_at_a_time(book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(questions, "AT_ONCE", 2)
+    monkeypatch.setattr(ask_stripe, "AT_ONCE", 2)
     orders = [unknown_order(book) for _ in range(3)]
     browser = clerk("clara", MAY)
     path = address("ask-selection") + "?" + "&".join(f"order={one.pk}" for one in orders)
@@ -224,7 +224,7 @@ def test_no_further_order_is_begun_when_the_time_is_up(book: Book, monkeypatch: 
         unknown_order(book)
     browser = clerk("clara", MAY)
     page = browser.get(day_page())
-    monkeypatch.setattr(questions, "LONGEST_SECONDS", 0)
+    monkeypatch.setattr(ask_stripe, "LONGEST_SECONDS", 0)
     answer = browser.post(day_page(), fields_in(page))
     assert "2 orders to ask about" in words(answer)
     assert not StaffAct.objects.exists()

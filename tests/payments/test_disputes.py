@@ -12,13 +12,13 @@ from django.test import Client
 
 from orders.models import Order
 from payments.disputes import follow_disputes, write_dispute
-from payments.events import read_events
 from payments.gateways.base import SeenDispute, gateway
 from payments.gateways.transport import Deadline
 from payments.models import Asker, Break, Dispute, Payment, PaymentEvent, Refund
+from payments.reconciliation.event_feed import read_events
+from payments.reconciliation.inbox import work_webhooks
 from payments.refund import left_to_refund
 from payments.row_lock import give_back_connections
-from payments.webhooks import work_webhooks
 from tests.book import Book, Json
 from tests.payments.planting import paid_order, payment_of, swept
 from tests.payments.test_webhooks import deliver

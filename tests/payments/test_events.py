@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from payments import events, tasks
+from payments import tasks
 from payments.errors import GatewayError
-from payments.events import read_events
 from payments.models import Dispute, Heartbeat, Refund, WebhookEvent
-from payments.webhooks import work_webhooks
+from payments.reconciliation import event_feed
+from payments.reconciliation.event_feed import read_events
+from payments.reconciliation.inbox import work_webhooks
 from tests.book import Book
 from tests.oracles import assert_books_agree
 from tests.payments.paying import let_leases_end, placed_order, press, status_of
@@ -85,7 +86,7 @@ def test_after_an_outage_of_days_it_reads_hour_by_hour_and_keeps_what_it_read(
     three_days_ago = timezone.now() - datetime.timedelta(days=3)
     Heartbeat.objects.create(name="events", beat_at=three_days_ago, cursor=three_days_ago)
     order = paid_order()
-    whole, reads = events._read_slice, []
+    whole, reads = event_feed._read_slice, []
 
     def until_it_dies(window: Any, pace: Any) -> tuple[int, int]:
         reads.append(window)
@@ -93,13 +94,13 @@ def test_after_an_outage_of_days_it_reads_hour_by_hour_and_keeps_what_it_read(
             raise GatewayError("gone")
         return whole(window, pace)
 
-    monkeypatch.setattr(events, "_read_slice", until_it_dies)
+    monkeypatch.setattr(event_feed, "_read_slice", until_it_dies)
     with pytest.raises(GatewayError):
         read_events()
     row = Heartbeat.objects.get(name="events")
     assert row.cursor == three_days_ago + datetime.timedelta(hours=9)
     assert row.beat_at == three_days_ago  # not completed
-    monkeypatch.setattr(events, "_read_slice", whole)
+    monkeypatch.setattr(event_feed, "_read_slice", whole)
     read_events()
     assert WebhookEvent.objects.filter(intent_id=payment_of(order).intent_id).exists()
     assert Heartbeat.objects.get(name="events").beat_at > three_days_ago

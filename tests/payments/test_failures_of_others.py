@@ -14,11 +14,11 @@ from django.test import Client
 from django.utils import timezone
 
 from orders.models import Mail, Order
-from payments.close import expire_due
-from payments.complete import ask_stripe, complete_due
+from payments.cancellation import expire_due
 from payments.models import Asker, Attempt, Payment, PaymentEvent, Refund
+from payments.reconciliation.inbox import work_webhooks
+from payments.reconciliation.recovery import ask_stripe, complete_due
 from payments.sandbox.currencies import DECIMALS, display
-from payments.webhooks import work_webhooks
 from shop.env import BASE_DIR
 from shop.models import Product
 from shop.money import CURRENCIES, decimal_text, money_text

@@ -9,9 +9,9 @@ from orders.admin import goods_in_words
 from orders.fulfil import CannotFulfil, fulfil_order, why_not_fulfil
 from orders.models import Order
 from orders.place import place_order
-from payments.alarms import break_page
 from payments.breaks import resolve_break
 from payments.models import Asker, Break
+from payments.monitoring.alarms import break_page
 from payments.refund import Ask, follow_refunds, refund_once
 from shop.acts import Act
 from shop.ids import new_id

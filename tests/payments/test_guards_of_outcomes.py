@@ -11,16 +11,16 @@ from typing import Any
 import pytest
 
 from orders.models import Order
-from payments import pay, settle
-from payments.complete import complete_due
+from payments import outcome, pay
 from payments.errors import NothingSent
 from payments.gateways.stripe import StripeGateway
 from payments.gateways.transport import Deadline
+from payments.intents import Finding, look_at_intent
 from payments.leases import Lease, take_lease
 from payments.models import Asker, Attempt, Outcome, Payment
-from payments.pay import look_at_intent, open_payment
+from payments.pay import open_payment
+from payments.reconciliation.recovery import complete_due
 from payments.row_lock import give_back_connections
-from payments.settle import Finding
 from tests.book import CONFIRM, CREATE, Book
 from tests.oracles import assert_books_agree
 from tests.payments.paying import cancel, confirms, intent_of, let_leases_end, placed_order, press
@@ -37,14 +37,14 @@ def rival_while_judging(
     monkeypatch: pytest.MonkeyPatch, pool: ThreadPoolExecutor, rival: Callable[[], Any]
 ) -> list[Future[Any]]:
     """The rival sets out when settling has looked at its own token and before it writes: it waits, or has its way."""
-    real, started = settle.judge, []
+    real, started = outcome.judge, []
 
     def judge(*args: Any) -> Outcome:
         started.append(pool.submit(with_own_connection, rival))
         until_it_waits(started[0])
         return real(*args)
 
-    monkeypatch.setattr(settle, "judge", judge)
+    monkeypatch.setattr(outcome, "judge", judge)
     return started
 
 
@@ -66,7 +66,7 @@ def test_nobody_takes_an_attempt_over_while_what_became_of_it_is_being_written(
     let_leases_end(order)
     with ThreadPoolExecutor(1) as pool:
         rivals = rival_while_judging(monkeypatch, pool, lambda: take_lease(attempt))
-        settle.settle(attempt.payment, lease, Finding(outcome=Outcome.DECLINED), Asker.COMPLETER)
+        outcome.settle(attempt.payment, lease, Finding(outcome=Outcome.DECLINED), Asker.COMPLETER)
         assert rivals[0].result(30) is None
     assert Attempt.objects.get(order=order).outcome == "declined"
 
@@ -81,7 +81,7 @@ def test_nobody_ends_the_lease_of_who_takes_an_attempt_over_while_it_stays_unkno
     let_leases_end(order)
     with ThreadPoolExecutor(1) as pool:
         rivals = rival_while_judging(monkeypatch, pool, lambda: take_lease(attempt))
-        settle.settle(attempt.payment, lease, Finding(outcome=Outcome.UNKNOWN), Asker.COMPLETER)
+        outcome.settle(attempt.payment, lease, Finding(outcome=Outcome.UNKNOWN), Asker.COMPLETER)
         taken = rivals[0].result(30)
     now = Attempt.objects.with_lease_state().get(order=order)
     assert lease is not None and taken == Lease(Attempt, attempt.pk, lease.token + 2)
@@ -98,7 +98,7 @@ def test_nobody_takes_a_payment_over_while_it_is_being_written_as_paid(
     finding = look_at_intent(payment, Deadline(5), [])
     with ThreadPoolExecutor(1) as pool:
         rivals = rival_while_judging(monkeypatch, pool, lambda: take_lease(payment))
-        settle.settle(payment, None, finding, Asker.WEBHOOK)
+        outcome.settle(payment, None, finding, Asker.WEBHOOK)
         assert rivals[0].result(30) is None
     assert_books_agree(book, order)
 
@@ -116,7 +116,7 @@ def test_a_payment_that_is_being_written_as_paid_is_abandoned_by_nobody(
     lease = Lease(Payment, payment.pk, payment.lease_token)
     with ThreadPoolExecutor(1) as pool:
         rivals = rival_while_judging(monkeypatch, pool, lambda: pay._abandon(payment, lease))
-        settle.settle(payment, None, finding, Asker.WEBHOOK)
+        outcome.settle(payment, None, finding, Asker.WEBHOOK)
         rivals[0].result(30)
     assert lost.get().phase == "succeeded"
 

@@ -8,14 +8,14 @@ import pytest
 from django.utils import timezone
 
 from orders.models import Order
-from payments import pay, refund, settle
-from payments.complete import ask_stripe
-from payments.duplicates import give_back
+from payments import outcome, pay, refund
 from payments.errors import StaleLease
 from payments.gateways.transport import Deadline
+from payments.intents import look_at_intent
 from payments.leases import Lease, take_lease
 from payments.models import Asker, Break, Payment, Refund, RefundQuerySet
-from payments.pay import look_at_intent
+from payments.reconciliation.double_charges import give_back
+from payments.reconciliation.recovery import ask_stripe
 from payments.refund import (
     Ask,
     Said,
@@ -266,7 +266,7 @@ def settled_late(book: Book) -> tuple[Order, Payment, Any]:
     payment = payment_of(order)
     give_back_connections()
     finding = look_at_intent(payment, Deadline(5), [])
-    settle.settle(payment, None, finding, Asker.WEBHOOK)
+    outcome.settle(payment, None, finding, Asker.WEBHOOK)
     assert Refund.objects.get().by_itself
     Product.objects.update(stock=5)
     return order, payment, finding
@@ -277,14 +277,14 @@ def test_late_money_that_has_moved_the_payment_is_not_decided_again(
 ) -> None:
     _, payment, finding = settled_late(book)
     again: list[Any] = []
-    monkeypatch.setattr(settle, "_late_money", lambda *args: again.append(args))
-    settle.settle(payment, None, finding, Asker.COMPLETER)
+    monkeypatch.setattr(outcome, "_late_money", lambda *args: again.append(args))
+    outcome.settle(payment, None, finding, Asker.COMPLETER)
     assert again == []
 
 
 def test_late_money_whose_refund_is_written_never_revives_its_order(book: Book) -> None:
     order, payment, finding = settled_late(book)
     with locked_payment(payment.pk, order.pk) as rows:
-        settle._late_money(*rows, finding.intent)
+        outcome._late_money(*rows, finding.intent)
     assert Order.objects.get(pk=order.pk).status == "expired"
     assert Refund.objects.count() == 1

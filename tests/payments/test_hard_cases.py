@@ -9,12 +9,12 @@ from django.utils import timezone
 from orders.attempts import newest_attempt
 from orders.models import Order
 from orders.states import Shown, shown_state
-from payments.complete import complete_due
 from payments.errors import Declined, NothingSent, Undecided
 from payments.gateways.stripe import _failure
 from payments.models import Asker, Attempt, Break, Payment, Refund, WebhookEvent
+from payments.reconciliation.inbox import TRIES_BEFORE_BREAK, work_webhooks
+from payments.reconciliation.recovery import complete_due
 from payments.refund import complete_refund, follow_refunds
-from payments.webhooks import TRIES_BEFORE_BREAK, work_webhooks
 from tests.book import CANCEL, CONFIRM, CREATE, Book
 from tests.oracles import assert_books_agree
 from tests.payments.paying import ask_status, let_leases_end, placed_order, press, status_of

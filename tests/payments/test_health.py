@@ -9,8 +9,8 @@ from django.test import Client
 from django.utils import timezone
 
 from payments import tasks
-from payments.heartbeats import beat, beats
 from payments.models import Attempt, Break, Heartbeat
+from payments.monitoring.heartbeats import beat, beats
 from tests.book import Book
 from tests.orders.making import make_attempt, make_order
 

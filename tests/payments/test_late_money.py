@@ -7,8 +7,8 @@ from django.test import Client
 from django.utils import timezone
 
 from orders.models import Mail, Order
-from payments.complete import ask_stripe, complete_due
 from payments.models import Asker, Break, Heartbeat, Payment, Refund
+from payments.reconciliation.recovery import ask_stripe, complete_due
 from payments.refund import follow_refunds
 from shop.models import Product
 from tests.book import CONFIRM, Book

@@ -13,12 +13,14 @@ from django.db import connection, connections, transaction
 from django.utils import timezone
 
 from orders.models import Order
-from payments import complete, pay, settle, views
-from payments.complete import complete_attempt, complete_due
+from payments import outcome as settle
+from payments import pay
 from payments.errors import RowBusy, StaleLease
+from payments.intents import Finding
 from payments.leases import Lease, end_lease, take_lease
 from payments.models import Asker, Attempt, Outcome, Payment, PaymentEvent, Refund
-from payments.settle import Finding
+from payments.reconciliation import recovery
+from payments.reconciliation.recovery import complete_attempt, complete_due
 from tests.book import Book
 from tests.oracles import assert_books_agree
 from tests.orders.making import make_attempt
@@ -327,7 +329,7 @@ def test_a_row_that_is_busy_when_the_answer_comes_is_202_not_500(book: Book, mon
         raise RowBusy(order.pk)
 
     with monkeypatch.context() as stuck:
-        stuck.setattr(views, "settle", busy)
+        stuck.setattr(pay, "settle", busy)
         answer = press(client, order, order.pay_key)
     assert (answer.status_code, answer.json()["status"]) == (202, "unknown")
     let_leases_end(order)
@@ -365,7 +367,7 @@ def test_a_row_that_is_busy_when_the_shopper_asks_is_no_500(book: Book, monkeypa
         raise RowBusy(order.pk)
 
     with monkeypatch.context() as stuck:
-        stuck.setattr(complete, "settle", busy)
+        stuck.setattr(recovery, "settle", busy)
         assert ask_status(client, order)["payment_status"] == "unknown"
 
 
@@ -379,7 +381,7 @@ def test_an_error_of_ours_after_the_charge_keeps_the_record_and_the_same_key_get
         raise ValueError("cannot be written")
 
     with monkeypatch.context() as bug:
-        bug.setattr(views, "settle", broken)
+        bug.setattr(pay, "settle", broken)
         answer = press(client, order, order.pay_key)
     assert (answer.status_code, answer.json()["retry"]) == (500, "same-key")
     assert Attempt.objects.get(order=order).phase == "confirming"

@@ -15,10 +15,10 @@ from django.utils import timezone
 
 from orders.models import Order
 from payments import pay
-from payments.close import expire_due, give_up_payment
-from payments.complete import complete_due
+from payments.cancellation import expire_due, give_up_payment
 from payments.leases import take_lease
 from payments.models import Asker, Attempt, Break, Payment, PaymentEvent, create_key
+from payments.reconciliation.recovery import complete_due
 from tests.book import CONFIRM, CREATE, Book
 from tests.orders.making import minutes_ago
 from tests.payments.paying import (

@@ -10,8 +10,8 @@ from django.core.management import call_command
 from django.db import connection
 from django.test import Client
 
-from payments.duplicates import give_back
 from payments.models import Asker, Attempt, Break, Charge, Payment, Refund, RefundProposal
+from payments.reconciliation.double_charges import give_back
 from payments.refund import follow_refunds
 from tests.book import CONFIRM, REFUND, Book
 from tests.payments.paying import placed_order, press

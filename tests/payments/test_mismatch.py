@@ -13,11 +13,11 @@ from django.utils import timezone
 from orders.mail import send_due_mails
 from orders.models import Mail, Order
 from payments import pay
-from payments.close import expire_due
-from payments.complete import ask_stripe, complete_attempt, complete_due
-from payments.duplicates import give_back
+from payments.cancellation import expire_due
 from payments.models import Asker, Attempt, Break, Heartbeat, Payment, Refund, WebhookEvent
-from payments.webhooks import work_webhooks
+from payments.reconciliation.double_charges import give_back
+from payments.reconciliation.inbox import work_webhooks
+from payments.reconciliation.recovery import ask_stripe, complete_attempt, complete_due
 from tests.book import Book, Json
 from tests.orders.making import minutes_ago
 from tests.payments.paying import (

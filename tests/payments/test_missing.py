@@ -15,16 +15,17 @@ from django.utils import timezone
 
 from orders.models import Order
 from payments import pay
-from payments.close import expire_due
-from payments.complete import ask_stripe, complete_due
+from payments.cancellation import expire_due
 from payments.errors import Invalid, Missing
 from payments.gateways.base import gateway
 from payments.gateways.stripe import _failure
 from payments.gateways.transport import Deadline
+from payments.intents import Finding
 from payments.leases import take_lease
 from payments.models import Asker, Attempt, Break, Payment, create_key
+from payments.outcome import settle
+from payments.reconciliation.recovery import ask_stripe, complete_due
 from payments.row_lock import give_back_connections
-from payments.settle import Finding, settle
 from shop.ids import new_id
 from shop.models import Product, StaffAct
 from tests.book import CANCEL, CONFIRM, Book

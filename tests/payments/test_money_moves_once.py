@@ -15,16 +15,16 @@ from django.utils import timezone
 from orders.mail import send_due_mails
 from orders.models import Mail, Order
 from payments import pay
-from payments.complete import ask_stripe, complete_due
-from payments.duplicates import give_back
-from payments.events import read_events
 from payments.gateways.transport import Deadline
+from payments.intents import look_at_intent
 from payments.models import Asker, Attempt, Break, Charge, Payment, PaymentEvent, Refund, WebhookEvent, refund_id
-from payments.pay import look_at_intent
+from payments.outcome import settle
+from payments.reconciliation.double_charges import give_back
+from payments.reconciliation.event_feed import read_events
+from payments.reconciliation.inbox import work_webhooks
+from payments.reconciliation.recovery import ask_stripe, complete_due
 from payments.refund import Ask, complete_refund, follow_refunds, refund_once
 from payments.row_lock import give_back_connections, locked_order
-from payments.settle import settle
-from payments.webhooks import work_webhooks
 from shop.ids import new_id
 from shop.models import Product
 from tests.book import CONFIRM, REFUND, Book

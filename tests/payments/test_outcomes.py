@@ -9,12 +9,12 @@ import stripe as sdk
 
 from orders.models import Order
 from payments import pay
-from payments.answers import REASONS
 from payments.errors import NothingSent
 from payments.gateways.base import gateway
 from payments.gateways.stripe import _may_try_again
 from payments.gateways.transport import Deadline, Transport
 from payments.models import Attempt, Break, Payment, attempt_id
+from payments.responses import REASONS
 from payments.row_lock import give_back_connections
 from shop.stack.ports import free_port
 from tests.book import CANCEL, CREATE, Book

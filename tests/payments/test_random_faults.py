@@ -12,8 +12,8 @@ import pytest
 from django.utils import timezone
 
 from orders.models import Order
-from payments.complete import complete_due
 from payments.models import DEAD, Asker, Attempt
+from payments.reconciliation.recovery import complete_due
 from tests.book import CANCEL, CONFIRM, CREATE, Book
 from tests.oracles import assert_books_agree
 from tests.payments.paying import ask_status, let_leases_end, placed_order, press

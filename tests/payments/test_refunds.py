@@ -11,10 +11,10 @@ from django.test import Client
 from django.utils import timezone
 
 from orders.models import Mail, Order
-from payments.complete import complete_due
 from payments.gateways.base import gateway
 from payments.gateways.transport import Deadline
 from payments.models import Asker, Break, Payment, PaymentEvent, Refund
+from payments.reconciliation.recovery import complete_due
 from payments.refund import _write_list, follow_refunds
 from payments.row_lock import give_back_connections
 from shop.models import Product, StaffAct

@@ -12,10 +12,12 @@ from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
 from orders.models import Order
-from payments import pay, settle
-from payments.complete import complete_due
+from payments import outcome as settle
+from payments import pay
+from payments.breaks import raise_break
 from payments.errors import NothingSent, StaleLease
 from payments.gateways.transport import Deadline
+from payments.intents import Finding
 from payments.leases import Lease, take_lease
 from payments.models import (
     Asker,
@@ -29,7 +31,7 @@ from payments.models import (
     attempt_id,
     create_key,
 )
-from payments.settle import Finding, raise_break
+from payments.reconciliation.recovery import complete_due
 from shop.ids import new_id
 from tests.book import Book
 from tests.orders.making import make_attempt

@@ -9,9 +9,9 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from payments.alarms import ALARMS, break_page
-from payments.desk.runbook import FOLDER, page_names, read_page
+from payments.backoffice.runbook import FOLDER, page_names, read_page
 from payments.models import Break
+from payments.monitoring.alarms import ALARMS, break_page
 from shop.env import BASE_DIR
 from tests.payments.test_desk_dashboard import staff_with
 
@@ -105,7 +105,7 @@ def test_a_page_names_only_buttons_and_panels_that_exist(name: str) -> None:
 
 
 def _screen() -> str:
-    folders = [BASE_DIR / "templates" / "admin", BASE_DIR / "payments" / "desk"]
+    folders = [BASE_DIR / "templates" / "admin", BASE_DIR / "payments" / "backoffice"]
     return "\n".join(
         path.read_text() for folder in folders for path in sorted(folder.rglob("*.*")) if path.suffix != ".pyc"
     )

@@ -12,8 +12,8 @@ from django.test import Client
 
 from orders.models import Order
 from orders.place import place_order
-from payments import stopped
 from payments.models import DuplicatesStopped
+from payments.monitoring import blocked_requests
 from shop.counters import count_duplicate
 from shop.ids import new_id
 from tests.book import Book
@@ -30,12 +30,12 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture(autouse=True)
 def kept(settings: Any) -> Any:
     """Counted, and written only when the test says so: the thread's turn never comes."""
-    settings.DUPLICATES_KEPT_BY = "payments.stopped.keep"
+    settings.DUPLICATES_KEPT_BY = "payments.monitoring.blocked_requests.keep"
     settings.DUPLICATES_FLUSH *= 10_000
-    stopped._tally.forget()
-    stopped._tally._writer = threading.current_thread()
+    blocked_requests._tally.forget()
+    blocked_requests._tally._writer = threading.current_thread()
     yield
-    stopped._tally.forget()
+    blocked_requests._tally.forget()
 
 
 def counts(order: Order) -> dict[int, tuple[int, str]]:
@@ -54,7 +54,7 @@ def test_each_layer_counts_for_its_order_what_it_stopped(book: Book) -> None:
         press(paid_client, paid, paid.pay_key)
     press(paid_client, paid, "after-it-was-paid")
     assert DuplicatesStopped.objects.count() == 0
-    assert stopped.flush() == 3
+    assert blocked_requests.flush() == 3
     assert counts(order) == {3: (1, "another-key")}
     assert counts(paid) == {2: (3, paid.pay_key), 3: (1, "after-it-was-paid")}
 
@@ -64,7 +64,7 @@ def test_what_stripe_answers_from_its_memory_is_layer_5(book: Book) -> None:
     book.rule("reset", when="after")  # done, and the answer lost: the same call is sent again
     assert press(client, order).status_code == 201
     assert len(book.charges(order.pk)) == 1
-    stopped.flush()
+    blocked_requests.flush()
     assert counts(order) == {5: (1, order.attempts.get().confirm_key)}
 
 
@@ -74,7 +74,7 @@ def test_placing_the_same_order_again_is_counted() -> None:
     order = place_order(wish).order
     place_order(wish)
     place_order(wish_for(cart, shopper, key="other-tab", cart_version=wish.cart_version))
-    stopped.flush()
+    blocked_requests.flush()
     assert counts(order) == {2: (1, "one-key"), 3: (1, "other-tab")}
 
 
@@ -84,18 +84,18 @@ def test_a_refund_sent_twice_is_counted(book: Book, admin_client: Client) -> Non
     path = f"/api/payments/{payment_of(order).pk}/refunds/"
     for _ in range(2):
         admin_client.post(path, sent, content_type="application/json", headers={"Idempotency-Key": "give-it-back"})
-    stopped.flush()
+    blocked_requests.flush()
     assert counts(order) == {2: (1, "give-it-back")}
 
 
 def test_a_later_batch_adds_to_the_day_s_row() -> None:
     order = make_order()
     count_duplicate(2, order.pk, "first")
-    stopped.flush()
+    blocked_requests.flush()
     before = DuplicatesStopped.objects.get()
     count_duplicate(2, order.pk, "second")
     count_duplicate(2, order.pk, "third")
-    stopped.flush()
+    blocked_requests.flush()
     after = DuplicatesStopped.objects.get()
     assert (after.pk, after.count, after.last_key) == (before.pk, 3, "third")
     assert after.first_at == before.first_at < after.last_at
@@ -105,7 +105,7 @@ def test_two_processes_that_write_at_once_lose_nothing_and_do_not_deadlock() -> 
     orders = [make_order() for _ in range(20)]
 
     def a_process(number: int) -> int:
-        tally = stopped.Tally()
+        tally = blocked_requests.Tally()
         tally._writer = threading.current_thread()
         flushed = 0
         for _ in range(5):
@@ -123,16 +123,16 @@ def test_an_order_that_is_not_there_is_skipped_and_the_rest_is_written() -> None
     order = make_order()
     count_duplicate(2, new_id(), "gone")
     count_duplicate(2, order.pk, "here")
-    stopped.flush()
+    blocked_requests.flush()
     assert list(DuplicatesStopped.objects.values_list("order_id", "count")) == [(order.pk, 1)]
 
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stopped, "MOST", 3)
+    monkeypatch.setattr(blocked_requests, "MOST", 3)
     for number in range(10):
         count_duplicate(2, f"order-{number}", "k")
     count_duplicate(2, "order-0", "k")
-    assert sum(one.count for one in stopped._tally._counts.values()) == 4
+    assert sum(one.count for one in blocked_requests._tally._counts.values()) == 4
 
 
 def test_what_could_not_be_written_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,10 +143,10 @@ def test_what_could_not_be_written_is_kept(monkeypatch: pytest.MonkeyPatch) -> N
         raise OSError("no database")
 
     with monkeypatch.context() as broken:
-        broken.setattr(stopped, "_write", down)
-        assert stopped.flush() == 0
+        broken.setattr(blocked_requests, "_write", down)
+        assert blocked_requests.flush() == 0
     count_duplicate(2, order.pk, "second")
-    assert stopped.flush() == 1
+    assert blocked_requests.flush() == 1
     assert counts(order) == {2: (2, "second")}
 
 
@@ -159,7 +159,7 @@ def test_counting_asks_postgresql_nothing(book: Book, django_assert_num_queries:
 def test_the_thread_starts_by_itself_writes_gives_its_connection_back_and_ends(settings: Any) -> None:
     settings.DUPLICATES_FLUSH /= 1_000_000
     order = make_order()
-    tally = stopped.Tally()
+    tally = blocked_requests.Tally()
     tally.note(2, order.pk, "k")
     writer: Any = tally._writer
     assert writer.daemon

@@ -12,15 +12,16 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from orders.models import Mail, Order
-from payments import compare, pay, sweep, tasks
-from payments.close import give_up_payment
-from payments.duplicates import give_back
+from payments import pay, tasks
+from payments.cancellation import give_up_payment
 from payments.gateways.base import gateway
 from payments.gateways.transport import Deadline
 from payments.leases import end_lease, take_lease
 from payments.models import Asker, Attempt, Break, Dispute, Heartbeat, Payment, PaymentEvent, Refund, payment_id
-from payments.pace import Pace
 from payments.pay import new_payment, open_ahead, open_payment
+from payments.reconciliation import compare, run
+from payments.reconciliation.double_charges import give_back
+from payments.reconciliation.rate_limit import Pace
 from payments.row_lock import give_back_connections
 from shop.ids import new_id
 from tests.book import CANCEL, CONFIRM, REFUND, Book, Json
@@ -241,7 +242,7 @@ def test_money_of_an_intent_older_than_the_window_is_found_by_its_charge(book: B
     assert press(client, order).status_code == 202
     book.clear_rules()
     let_leases_end(order)
-    sweep.sweep(timezone.now() + datetime.timedelta(hours=1))
+    run.sweep(timezone.now() + datetime.timedelta(hours=1))
     assert open_breaks() == []
     assert PaymentEvent.objects.filter(order=order, kind="settled", asked_by=Asker.SWEEP).exists()
     assert_books_agree(book, order)
@@ -638,7 +639,7 @@ def test_a_break_older_than_the_window_is_looked_at_again(book: Book) -> None:
     swept()
     book.dashboard_refund(bad["latest_charge"])
     book_is_later = timezone.now() + datetime.timedelta(seconds=30)
-    sweep.sweep(book_is_later)  # its lists show nothing
+    run.sweep(book_is_later)  # its lists show nothing
     assert open_breaks() == []
 
 
@@ -668,7 +669,7 @@ def test_a_dispute_that_no_webhook_told_of_is_noticed(book: Book) -> None:
     assert (round_.changed, open_breaks()) == (1, [])
     assert [(row.dispute_id, row.status) for row in Dispute.objects.all()] == [(made["id"], "needs_response")]
     book.move_dispute(made["id"], "won")
-    sweep.sweep(timezone.now() + datetime.timedelta(seconds=30))  # older than the window, and not decided
+    run.sweep(timezone.now() + datetime.timedelta(seconds=30))  # older than the window, and not decided
     assert Dispute.objects.get().status == "won"
 
 
@@ -676,7 +677,7 @@ def test_a_dispute_that_no_webhook_told_of_is_noticed(book: Book) -> None:
 
 
 def test_slices_cover_the_window_and_nothing_twice_as_missing(book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sweep, "PAGES_OF_A_SLICE", 1)
+    monkeypatch.setattr(run, "PAGES_OF_A_SLICE", 1)
     payments = bulk_paid(book, 450)
     told: list[str] = []
     round_ = swept(tell=told.append)
@@ -690,7 +691,7 @@ def test_slices_cover_the_window_and_nothing_twice_as_missing(book: Book, monkey
 
 def test_a_crowd_within_one_second_is_compared_whole(book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
     """More than a slice holds: the cut falls into the second, and nothing of it is passed over."""
-    monkeypatch.setattr(sweep, "PAGES_OF_A_SLICE", 1)
+    monkeypatch.setattr(run, "PAGES_OF_A_SLICE", 1)
     bulk_paid(book, 350, minutes=2 / 60)
     book.bulk(
         [{"amount": 1, "created": int(timezone.now().timestamp()) - 1, "metadata": ours(f"o{n}")} for n in range(150)]
@@ -930,24 +931,24 @@ def test_a_sweep_from_cron_leaves_its_heartbeat_and_a_short_one_does_not(
 
 def test_the_beat_sweeps_what_is_due_and_then_waits(book: Book) -> None:
     book.foreign_payment(metadata=ours(new_id()))
-    assert sweep.sweep_due() == 2
+    assert run.sweep_due() == 2
     assert len(open_breaks()) == 1
     asked = len(book.calls())
-    assert sweep.sweep_due() == 0
+    assert run.sweep_due() == 0
     assert len(book.calls()) == asked
     ten_minutes_ago = timezone.now() - datetime.timedelta(minutes=10)
     Heartbeat.objects.filter(name="sweep").update(beat_at=ten_minutes_ago)
-    assert sweep.sweep_due() == 1
+    assert run.sweep_due() == 1
     assert Heartbeat.objects.get(name="sweep").beat_at > ten_minutes_ago
 
 
 def test_a_long_round_goes_on_where_it_was(book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sweep, "PAGES_OF_A_SLICE", 1)
-    monkeypatch.setattr(sweep, "PLANS", sweep.PLANS[1:])
+    monkeypatch.setattr(run, "PAGES_OF_A_SLICE", 1)
+    monkeypatch.setattr(run, "PLANS", run.PLANS[1:])
     bulk_paid(book, 350)
     slices = _count_slices(monkeypatch)
     rounds = 0
-    while not sweep.sweep_due(seconds=0.001):
+    while not run.sweep_due(seconds=0.001):
         rounds += 1
         assert Heartbeat.objects.get(name="long_sweep").cursor is not None
     assert rounds >= 3
@@ -958,13 +959,13 @@ def test_a_long_round_goes_on_where_it_was(book: Book, monkeypatch: pytest.Monke
 
 def _count_slices(monkeypatch: pytest.MonkeyPatch) -> list[int | None]:
     ends: list[int | None] = []
-    whole = sweep.sweep_slice
+    whole = run.sweep_slice
 
     def counted(round_: Any, since: int, end: int | None) -> int:
         ends.append(end)
         return whole(round_, since, end)
 
-    monkeypatch.setattr(sweep, "sweep_slice", counted)
+    monkeypatch.setattr(run, "sweep_slice", counted)
     return ends
 
 

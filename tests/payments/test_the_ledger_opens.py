@@ -12,8 +12,8 @@ from django.utils import timezone
 
 from orders import ends
 from orders.models import Order, OrderLine
-from payments.books import check_books
 from payments.models import Asker, Break
+from payments.reconciliation.invariants import check_books
 from payments.refund import follow_refunds
 from shop.models import Product, StockMovement
 from tests.book import Book

@@ -17,11 +17,12 @@ from django.test import Client
 from django.utils import timezone
 
 from orders.models import Mail, Order
-from payments import webhooks
-from payments.complete import ask_stripe
 from payments.leases import end_lease, take_lease
 from payments.models import Attempt, Break, Payment, PaymentEvent, WebhookEvent
-from payments.webhooks import LARGEST_EVENT, TRIES_BEFORE_BREAK, work_webhooks
+from payments.reconciliation import inbox
+from payments.reconciliation.inbox import TRIES_BEFORE_BREAK, work_webhooks
+from payments.reconciliation.recovery import ask_stripe
+from payments.webhooks import LARGEST_EVENT
 from shop.stack.postgres import Postgres
 from shop.stack.redis import Redis
 from tests.book import Book, Json
@@ -251,7 +252,7 @@ def test_a_worker_that_dies_in_the_middle_has_only_delayed_it(book: Book, monkey
         raise KeyboardInterrupt
 
     with monkeypatch.context() as dying:
-        dying.setattr(webhooks, "_work", dies)
+        dying.setattr(inbox, "_work", dies)
         with pytest.raises(KeyboardInterrupt):
             work_webhooks()
     assert WebhookEvent.objects.get().state == "stored"
@@ -270,7 +271,7 @@ def test_a_worker_that_fails_tries_again_later(book: Book, monkeypatch: pytest.M
         raise ValueError("broken")
 
     with monkeypatch.context() as broken:
-        broken.setattr(webhooks, "ask_stripe", fails)
+        broken.setattr(inbox, "ask_stripe", fails)
         assert work_webhooks() == 0
     row = WebhookEvent.objects.get()
     assert (row.state, row.tries) == ("stored", 1)
@@ -288,7 +289,7 @@ def test_one_event_that_fails_does_not_keep_the_others_waiting(book: Book, monke
             raise ValueError("broken")
         return whole(order, *rest, **more)
 
-    monkeypatch.setattr(webhooks, "ask_stripe", fails_for_the_first)
+    monkeypatch.setattr(inbox, "ask_stripe", fails_for_the_first)
     for order in (first, second):
         deliver(book.events(intent_of(order))[-1])
     assert work_webhooks() == 1

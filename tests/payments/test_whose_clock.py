@@ -7,9 +7,9 @@ import time_machine
 from django.utils import timezone
 
 from orders.models import Order
-from payments.close import expire_due
-from payments.complete import complete_attempt
+from payments.cancellation import expire_due
 from payments.models import Asker, Attempt
+from payments.reconciliation.recovery import complete_attempt
 from shop.problems import Problem
 from tests.book import CANCEL, CONFIRM, Book
 from tests.orders.making import make_guest, make_order, make_product

@@ -4,16 +4,17 @@ from collections import Counter
 
 import pytest
 
-from payments import pay, views
-from payments.complete import complete_due
+from payments import pay
 from payments.errors import StaleLease
 from payments.gateways.base import gateway
 from payments.gateways.stripe import StripeGateway
 from payments.gateways.transport import Deadline
+from payments.intents import Finding
 from payments.leases import Lease, take_lease
 from payments.models import Asker, Attempt, Outcome, Payment
+from payments.outcome import settle
+from payments.reconciliation.recovery import complete_due
 from payments.row_lock import give_back_connections
-from payments.settle import Finding, settle
 from tests.book import CONFIRM
 from tests.layers.pressing import opened_order
 from tests.payments.paying import placed_order
@@ -28,7 +29,7 @@ POINTS_OF_A_PRESS = {
     "opened": (run_before, pay, "_commit_confirming"),
     "confirming": (run_before, StripeGateway, "confirm_intent"),
     "charged": (run_after, StripeGateway, "confirm_intent"),
-    "settled": (run_after, views, "settle"),
+    "settled": (run_after, pay, "settle"),
 }
 
 

@@ -8,8 +8,8 @@ import psycopg
 import pytest
 from django.db import connection
 
-from payments.complete import complete_due
 from payments.models import Attempt, PaymentEvent
+from payments.reconciliation.recovery import complete_due
 from tests.book import Book
 from tests.crashes.dying import in_background, wait_for_waiters
 from tests.layers.pressing import opened_order

@@ -11,10 +11,11 @@ from django.db import connection, connections
 from django.test import Client
 
 from orders.models import Order
-from payments import pay, webhooks
-from payments.close import expire_due
-from payments.complete import ask_stripe, complete_due
+from payments import pay
+from payments.cancellation import expire_due
 from payments.models import Asker, Attempt
+from payments.reconciliation import inbox
+from payments.reconciliation.recovery import ask_stripe, complete_due
 from shop.ids import new_id
 from shop.models import Product
 from tests.book import Book
@@ -100,7 +101,7 @@ def place(goods: Goods) -> Answer:
 def bring_an_event(chance: random.Random, book: Book) -> None:
     if events := book.events():
         deliver(chance.choice(events))
-    webhooks.work_webhooks()
+    inbox.work_webhooks()
 
 
 def give_up(client: Client, order: Order, wish: str) -> Answer:

@@ -6,11 +6,11 @@ The rival runs to its end at a named point of the other's work; then both at the
 import pytest
 
 from orders.models import Order
-from payments import close, pay, views
-from payments.close import expire_due
-from payments.complete import complete_due
+from payments import cancellation, pay
+from payments.cancellation import expire_due
 from payments.gateways.stripe import StripeGateway
 from payments.models import Asker, Attempt
+from payments.reconciliation.recovery import complete_due
 from tests.book import CANCEL, CONFIRM
 from tests.layers.pressing import opened_order
 from tests.orders.making import minutes_ago
@@ -28,12 +28,12 @@ POINTS_OF_A_PRESS = {
     "opened": (run_before, pay, "_commit_confirming"),
     "confirming": (run_before, StripeGateway, "confirm_intent"),
     "charged": (run_after, StripeGateway, "confirm_intent"),
-    "settled": (run_after, views, "settle"),
+    "settled": (run_after, pay, "settle"),
 }
 NOTHING_SENT_YET = ("claimed", "opened", "confirming")
 POINTS_OF_A_CANCEL = {
-    "wished": (run_before, close, "finish_closing"),
-    "closing": (run_before, close, "take_lease"),
+    "wished": (run_before, cancellation, "finish_closing"),
+    "closing": (run_before, cancellation, "take_lease"),
     "leased": (run_before, StripeGateway, "cancel_intent"),
     "canceled at Stripe": (run_after, StripeGateway, "cancel_intent"),
 }
@@ -95,7 +95,7 @@ def test_a_wish_alone_stops_a_press_that_thaws(book, monkeypatch, point):
 
     def wish_and_die():
         end_leases(order)
-        return close._commit_wish(order.pk, close.Wish.CANCEL, "shopper", Asker.SHOPPER)
+        return cancellation._commit_wish(order.pk, cancellation.Wish.CANCEL, "shopper", Asker.SHOPPER)
 
     wished = run_at(monkeypatch, owner, name, wish_and_die)
 
@@ -126,7 +126,7 @@ def test_from_the_wish_on_nobody_confirms(book, monkeypatch, point):
 
 def test_an_order_whose_payment_was_never_opened_is_canceled_without_stripe(book, monkeypatch):
     order, client = placed_order()
-    rival = run_before(monkeypatch, close, "finish_closing", lambda: press(same_browser(client, 1)[0], order))
+    rival = run_before(monkeypatch, cancellation, "finish_closing", lambda: press(same_browser(client, 1)[0], order))
 
     assert ask(client, order, "cancel").status == 200
 

@@ -4,10 +4,10 @@ import itertools
 
 import pytest
 
-from payments.complete import ask_stripe, complete_due
 from payments.gateways.stripe import StripeGateway
 from payments.models import Asker, Attempt, WebhookEvent
-from payments.webhooks import work_webhooks
+from payments.reconciliation.inbox import work_webhooks
+from payments.reconciliation.recovery import ask_stripe, complete_due
 from tests.book import CONFIRM
 from tests.layers.pressing import opened_order
 from tests.payments.paying import status_of

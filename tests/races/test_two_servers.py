@@ -6,8 +6,8 @@ import pytest
 from django.db import connection
 
 from orders.models import Order
-from payments.complete import complete_due
 from payments.models import Attempt
+from payments.reconciliation.recovery import complete_due
 from tests.book import CONFIRM, CREATE
 from tests.layers.pressing import new_keys, opened_order
 from tests.payments.paying import placed_order

@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from payments.close import expire_due
+from payments.cancellation import expire_due
 
 
 class Command(BaseCommand):

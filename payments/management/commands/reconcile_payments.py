@@ -8,16 +8,16 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 from django.db import Error as DatabaseError
 
-from payments.close import due_to_expire, expire_due
-from payments.complete import Work, complete_due, due_work
+from payments.cancellation import due_to_expire, expire_due
 from payments.errors import GatewayError
-from payments.events import read_events
-from payments.heartbeats import beat
 from payments.management.breaks import open_breaks
 from payments.management.moments import moment
 from payments.models import Asker, Heartbeat
-from payments.reconcile import Chosen, finish_chosen, open_events, open_work
-from payments.webhooks import due_events, work_webhooks
+from payments.monitoring.heartbeats import beat
+from payments.reconciliation.event_feed import read_events
+from payments.reconciliation.inbox import due_events, work_webhooks
+from payments.reconciliation.on_demand import Chosen, finish_chosen, open_events, open_work
+from payments.reconciliation.recovery import Work, complete_due, due_work
 
 _MOST_COUNTED = 100_000  # of each kind
 

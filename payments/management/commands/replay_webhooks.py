@@ -7,7 +7,7 @@ from django.utils import timezone
 
 from payments.management.moments import moment
 from payments.models import WebhookEvent
-from payments.webhooks import work_webhooks
+from payments.reconciliation.inbox import work_webhooks
 
 
 class Command(BaseCommand):

@@ -13,12 +13,12 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error as DatabaseError
 from django.utils import timezone
 
-from payments.books import check_books
 from payments.errors import GatewayError
-from payments.heartbeats import beat
 from payments.management.breaks import break_json, open_breaks
 from payments.management.moments import moment
-from payments.sweep import PLANS, Swept, sweep
+from payments.monitoring.heartbeats import beat
+from payments.reconciliation.invariants import check_books
+from payments.reconciliation.run import PLANS, Swept, sweep
 
 
 class Command(BaseCommand):

@@ -1,0 +1,1 @@
+"""What staff do: one page an action, carried out once."""

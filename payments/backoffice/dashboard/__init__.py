@@ -1,0 +1,1 @@
+"""The dashboard, its charts and exports."""

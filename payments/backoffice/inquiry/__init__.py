@@ -1,0 +1,1 @@
+"""A shopper asks: was I charged twice?"""

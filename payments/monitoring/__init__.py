@@ -1,0 +1,1 @@
+"""Is anything wrong enough that somebody should look? Alarms, heartbeats, counters."""
